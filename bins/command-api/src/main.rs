@@ -1,0 +1,53 @@
+//! HTTP commands in, events out.
+//!
+//! The life of a request: [`runtime::http::context`] gives it a correlation id and turns every refusal into a
+//! problem document; [`resource`] reads id, [`headers`] and [`body`], parses it strictly ([`json`]),
+//! checks its values ([`orders`], [`customers`]), names the command ([`identity`]) and hands it to
+//! the event store, which answers as soon as the events are facts.
+
+mod config;
+mod routes;
+
+mod resource;
+
+mod body;
+mod headers;
+mod identity;
+mod json;
+
+mod customers;
+mod orders;
+
+mod problem;
+
+use crate::config::Config;
+use event_store::EventStore;
+use runtime::Process;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let defaults = include_str!("../../../config/command-api.toml");
+    runtime::main("command-api", defaults, run)
+}
+
+async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
+    let Config { scylla, http, requests, event_store } = process.config.clone();
+    let session = process.scylla(&scylla).await?;
+    let settings = process.wait_for_schema(&session, &[event_store::MIGRATIONS]).await?;
+    let store = EventStore::open(session, event_store, &settings).await?;
+    let router = routes::router(store.clone(), &requests);
+    let listener = process.bind_http(&http).await?;
+    let shutdown = process.shutdown();
+    let served = store.clone();
+    process.worker("http", async move {
+        runtime::http::serve(listener, router, http, shutdown).await?;
+        // Nobody is left who waits for an answer; what was committed is announced before the end.
+        served.close().await;
+        Ok(())
+    });
+    process.worker("event-store", async move { Ok(store.run().await?) });
+    process.run_until_shutdown().await
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,162 @@
+//! A store in memory: real decisions, command ids and expected versions as the event store has
+//! them, and failures on demand.
+
+use crate::resource::Store;
+use domain::{Aggregate, DecisionContext, DomainEvent, Version, testing};
+use event_store::{
+    BusyReason, CommandRequest, CorruptError, ExecuteError, Outcome, StoredEventRef,
+};
+use std::any::Any;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+use uuid::Uuid;
+
+#[derive(Clone, Default)]
+pub(super) struct FakeStore(Arc<Mutex<Inner>>);
+
+#[derive(Default)]
+struct Inner {
+    aggregates: HashMap<Uuid, Box<dyn Any + Send>>,
+    executed: Vec<Executed>,
+    fails: Option<Fails>,
+}
+
+/// What arrived at the store.
+#[derive(Debug, Clone)]
+pub(super) struct Executed {
+    pub(super) name: &'static str,
+    pub(super) aggregate_id: Uuid,
+    pub(super) command_id: Uuid,
+    pub(super) correlation_id: Uuid,
+    pub(super) trace_parent: Option<String>,
+}
+
+/// How the next command fails.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Fails {
+    Busy(BusyReason, Duration),
+    Conflict,
+    Unknown,
+    Unavailable,
+    TooLarge,
+    Corrupt,
+    Panic,
+}
+
+/// One aggregate.
+struct Kept<A: Aggregate> {
+    state: A,
+    version: Version,
+    answers: HashMap<Uuid, (String, Outcome)>,
+}
+
+impl<A: Aggregate> Default for Kept<A> {
+    fn default() -> Self {
+        Self { state: A::default(), version: Version::NONE, answers: HashMap::new() }
+    }
+}
+
+impl FakeStore {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Every command that arrived, refused ones too.
+    pub(super) fn executed(&self) -> Vec<Executed> {
+        self.lock().executed.clone()
+    }
+
+    pub(super) fn fail_next(&self, fails: Fails) {
+        self.lock().fails = Some(fails);
+    }
+}
+
+impl Store for FakeStore {
+    async fn execute<A: Aggregate>(
+        &self,
+        request: CommandRequest<A>,
+    ) -> Result<Outcome, ExecuteError<A::Error>> {
+        let mut inner = self.lock();
+        inner.executed.push(Executed {
+            name: request.name,
+            aggregate_id: request.aggregate_id,
+            command_id: request.command_id,
+            correlation_id: request.correlation_id,
+            trace_parent: request.trace_parent.clone(),
+        });
+        if let Some(fails) = inner.fails.take() {
+            return Err(failed::<A>(fails, &request));
+        }
+        let kept = inner
+            .aggregates
+            .entry(request.aggregate_id)
+            .or_insert_with(|| Box::new(Kept::<A>::default()));
+        match kept.downcast_mut::<Kept<A>>() {
+            Some(kept) => kept.execute(request),
+            None => Err(ExecuteError::OtherType { found: "another".to_owned() }),
+        }
+    }
+}
+
+impl<A: Aggregate> Kept<A> {
+    fn execute(&mut self, request: CommandRequest<A>) -> Result<Outcome, ExecuteError<A::Error>> {
+        let command_id = request.command_id;
+        if let Some((fingerprint, outcome)) = self.answers.get(&command_id) {
+            return if *fingerprint == request.fingerprint {
+                Ok(Outcome { replayed: true, ..outcome.clone() })
+            } else {
+                Err(ExecuteError::CommandReused { command_id, version: self.version })
+            };
+        }
+        let actual = self.version;
+        if let Some(expected) = request.expected_version.filter(|expected| *expected != actual) {
+            return Err(ExecuteError::VersionMismatch { expected, actual });
+        }
+        let ctx = DecisionContext { aggregate_id: request.aggregate_id, now: testing::NOW };
+        let events = self
+            .state
+            .decide(request.command, &ctx)
+            .map_err(|error| ExecuteError::Refused { error, version: actual })?;
+        let mut stored = Vec::new();
+        for event in &events {
+            self.state.apply(event);
+            self.version = self.version.next();
+            stored.push(StoredEventRef {
+                event_id: Uuid::new_v5(&command_id, &[]),
+                event_type: event.kind().name.to_owned(),
+                version: self.version,
+            });
+        }
+        let outcome = Outcome {
+            aggregate_id: request.aggregate_id,
+            version: self.version,
+            events: stored,
+            replayed: false,
+        };
+        if !events.is_empty() {
+            self.answers.insert(command_id, (request.fingerprint, outcome.clone()));
+        }
+        Ok(outcome)
+    }
+}
+
+fn failed<A: Aggregate>(fails: Fails, request: &CommandRequest<A>) -> ExecuteError<A::Error> {
+    let aggregate_id = request.aggregate_id;
+    match fails {
+        Fails::Busy(reason, retry_after) => ExecuteError::Busy { reason, retry_after },
+        Fails::Conflict => ExecuteError::Conflict { attempts: 20, version: Version(7) },
+        Fails::Unknown => ExecuteError::Unknown { command_id: request.command_id },
+        Fails::Unavailable => {
+            ExecuteError::Unavailable { doing: "load the aggregate", source: None }
+        }
+        Fails::TooLarge => {
+            ExecuteError::TooLarge { events: 1, bytes: 9, events_max: 1, bytes_max: 8 }
+        }
+        Fails::Corrupt => ExecuteError::Corrupt {
+            aggregate_id,
+            source: CorruptError::Gap { aggregate_id, expected: Version(2), found: Version(3) },
+        },
+        Fails::Panic => panic!("announced by the test"),
+    }
+}

@@ -1,0 +1,89 @@
+//! Where the programs of the stack are.
+
+use anyhow::{Context, bail};
+use std::path::{Path, PathBuf};
+
+/// The programs that the stack starts, in the order of their folders.
+const PROGRAMS: [&str; 7] = [
+    "embedded-scylla",
+    "dev-stack",
+    "esctl",
+    "command-api",
+    "projection-worker",
+    "outbox-relay",
+    "query-api",
+];
+
+/// The variables that cargo sets for one package's program, by their beginnings.
+const ABOUT_THE_PACKAGE: [&str; 6] =
+    ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_", "OUT_DIR"];
+
+/// A folder that holds all programs of the stack.
+#[derive(Debug, Clone)]
+pub struct Binaries {
+    folder: PathBuf,
+}
+
+impl Binaries {
+    /// The programs beside the running one. When it runs through cargo they are built first, with
+    /// the profile of the running one, so that they are never older than it.
+    pub async fn find() -> anyhow::Result<Self> {
+        let running = std::env::current_exe().context("find the running program")?;
+        let mut folder = running.parent().context("the running program has no folder")?;
+        // Tests run from a folder of their own below the programs.
+        if folder.file_name().is_some_and(|name| name == "deps") {
+            folder = folder.parent().context("the folder of tests has no parent")?;
+        }
+        let found = Self { folder: folder.to_owned() };
+        if let Some(cargo) = std::env::var_os("CARGO") {
+            build(Path::new(&cargo), folder).await?;
+        }
+        for program in PROGRAMS {
+            if !found.path(program).is_file() {
+                bail!("{} is not there: build it first", found.path(program).display());
+            }
+        }
+        Ok(found)
+    }
+
+    /// The path of a program.
+    pub fn path(&self, program: &str) -> PathBuf {
+        self.folder.join(format!("{program}{}", std::env::consts::EXE_SUFFIX))
+    }
+}
+
+/// Builds all programs into the folder that the running program is in.
+async fn build(cargo: &Path, folder: &Path) -> anyhow::Result<()> {
+    let mut command = tokio::process::Command::new(cargo);
+    command.arg("build").arg("--workspace").current_dir(env!("CARGO_MANIFEST_DIR"));
+    // What cargo told this program about its own package would make build scripts of dependencies
+    // run again, and with them everything that rests on them.
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy().into_owned();
+        if ABOUT_THE_PACKAGE.iter().any(|prefix| name.starts_with(prefix)) {
+            command.env_remove(name);
+        }
+    }
+    if running_as_test() {
+        // The same selection as the test run, so that dependencies have the same features and
+        // nothing is built twice.
+        command.arg("--all-targets");
+    } else {
+        command.arg("--bins");
+    }
+    match folder.file_name().and_then(|name| name.to_str()) {
+        Some("release") => drop(command.arg("--release")),
+        Some("debug") | None => {}
+        Some(profile) => drop(command.arg("--profile").arg(profile)),
+    }
+    let status = command.stdin(std::process::Stdio::null()).status().await.context("run cargo")?;
+    if !status.success() {
+        bail!("cargo could not build the programs of the stack: {status}");
+    }
+    Ok(())
+}
+
+fn running_as_test() -> bool {
+    std::env::current_exe()
+        .is_ok_and(|path| path.parent().is_some_and(|folder| folder.ends_with("deps")))
+}

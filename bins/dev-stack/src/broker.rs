@@ -1,0 +1,101 @@
+//! The embedded broker: Tansu, which speaks the Kafka protocol, in a process of its own.
+
+use anyhow::Context;
+use std::path::Path;
+use tansu_broker::broker::Broker;
+use tansu_broker::coordinator::group::administrator::Controller;
+use tansu_storage::StorageContainer;
+use tokio::time::Instant;
+use url::Url;
+use uuid::Uuid;
+
+/// Its name for clients and in its storage.
+const CLUSTER_ID: &str = "dev-stack";
+const NODE_ID: i32 = 111;
+
+/// Serves on `127.0.0.1:port` until dropped. Records live in `database`, or in memory
+/// when there is none.
+pub async fn serve(port: u16, database: Option<&Path>) -> anyhow::Result<()> {
+    let storage = match database {
+        Some(path) => database_url(path)?,
+        None => Url::parse("memory://tansu/")?,
+    };
+    let listener = format!("tcp://127.0.0.1:{port}");
+    let mut broker = Broker::<Controller<StorageContainer>, StorageContainer>::builder()
+        .node_id(NODE_ID)
+        .cluster_id(CLUSTER_ID)
+        .incarnation_id(Uuid::now_v7())
+        .advertised_listener(listener.parse::<Url>()?)
+        .storage(storage.clone())
+        .listener(listener.parse::<Url>()?)
+        .silent(true)
+        .build()
+        .await
+        .with_context(|| format!("open the broker's storage {storage}"))?;
+    broker.serve(Instant::now()).await.context("run the broker")?;
+    Ok(())
+}
+
+/// The broker takes the path behind the first slash of a URL, as it stands, relative to its
+/// working folder: a second slash makes it absolute.
+fn database_url(path: &Path) -> anyhow::Result<Url> {
+    let absolute = std::path::absolute(path)?;
+    let plain = absolute.to_str().context("the database's path is not UTF-8")?;
+    let url = Url::parse(&format!("sqlite:///{plain}"))?;
+    anyhow::ensure!(
+        url.path() == format!("/{plain}"),
+        "the broker cannot keep its data below {plain}: the path has characters that a URL escapes"
+    );
+    Ok(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use messaging::{KafkaConfig, Message, Publisher, TopicReader};
+    use std::time::Duration;
+
+    fn message(version: u64) -> Message {
+        Message {
+            topic: "orders.events".to_owned(),
+            key: "a".to_owned(),
+            headers: vec![("ce_sequence", version.to_string())],
+            payload: format!("{{\"version\":{version}}}"),
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_was_acknowledged_is_read_back_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = folder.path().join("topics.sqlite");
+        let port = crate::free_port().unwrap();
+        let brokers = vec![format!("127.0.0.1:{port}")];
+        let timeout = Duration::from_secs(60);
+        let mut broker = tokio::task::JoinSet::new();
+        broker.spawn(async move { serve(port, Some(&database)).await });
+        let created = messaging::topics::create(&brokers, 4, 1, timeout).await.unwrap();
+        assert!(created.iter().all(|topic| topic.is_new), "{created:?}");
+        let again = messaging::topics::create(&brokers, 4, 1, timeout).await.unwrap();
+        assert!(again.iter().all(|topic| !topic.is_new), "{again:?}");
+
+        let publisher = Publisher::new(KafkaConfig {
+            brokers: brokers.clone(),
+            message_timeout_ms: 30_000,
+            linger_ms: 0,
+            queue_messages_max: 1_000,
+        })
+        .unwrap();
+        for version in 1..=40 {
+            publisher.publish(&message(version)).await.unwrap();
+        }
+        let reader = TopicReader::from_beginning(&brokers, &["orders.events"], timeout).unwrap();
+        let mut versions = Vec::new();
+        while versions.len() < 40 {
+            let next = tokio::time::timeout(timeout, reader.next()).await.expect("all 40 records");
+            versions.push(next.unwrap().version().unwrap());
+        }
+        assert_eq!(versions, (1..=40).collect::<Vec<u64>>());
+        let ended = broker.try_join_next();
+        assert!(ended.is_none(), "the broker ended: {ended:?}");
+    }
+}

@@ -1,0 +1,221 @@
+//! Starts the processes of the system in order and keeps them running.
+
+mod addresses;
+mod output;
+mod specs;
+
+pub use addresses::Addresses;
+pub use output::Output;
+
+use crate::binaries::Binaries;
+use crate::child::{Signal, Supervised, run_to_end};
+use crate::http::HttpClient;
+use crate::wait::wait_for;
+use anyhow::{Context, bail};
+use futures::future::{join_all, select_all, try_join_all};
+use specs::Specs;
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::net::TcpStream;
+
+/// How long a process may take until it listens or is ready.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// How long a process may take to end; the workers have a grace period of 10 s.
+const END_WITHIN: Duration = Duration::from_secs(15);
+
+/// A process of the stack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the names are those of the processes")]
+pub enum Process {
+    Engine,
+    Broker,
+    /// By replica, from 0.
+    CommandApi(usize),
+    ProjectionWorker,
+    OutboxRelay,
+    QueryApi,
+}
+
+impl Process {
+    /// The process's name; replicas after the first carry a number.
+    pub fn name(self) -> String {
+        match self {
+            Self::Engine => "embedded-scylla".to_owned(),
+            Self::Broker => "broker".to_owned(),
+            Self::CommandApi(0) => "command-api".to_owned(),
+            Self::CommandApi(replica) => format!("command-api-{}", replica + 1),
+            Self::ProjectionWorker => "projection-worker".to_owned(),
+            Self::OutboxRelay => "outbox-relay".to_owned(),
+            Self::QueryApi => "query-api".to_owned(),
+        }
+    }
+}
+
+/// Ends a child orderly; one that does not end is killed, and that is an error.
+async fn end(child: &Supervised) -> anyhow::Result<()> {
+    match tokio::time::timeout(END_WITHIN, child.stop(Signal::Terminate)).await {
+        Ok(ended) => ended,
+        Err(_) => {
+            child.stop(Signal::Kill).await?;
+            bail!("{} did not end within {END_WITHIN:?} and was killed", child.name)
+        }
+    }
+}
+
+/// What a stack is made of.
+#[derive(Debug, Clone)]
+pub struct StackOptions {
+    /// Where the engine and, if `keep_topics`, the broker keep their data.
+    pub data_dir: PathBuf,
+    /// Topics on disk instead of in memory.
+    pub keep_topics: bool,
+    /// Where everything listens.
+    pub addresses: Addresses,
+    /// Where the children's logs go.
+    pub output: Output,
+    /// More environment for all workers, for example other bounds.
+    pub env: Vec<(String, String)>,
+}
+
+/// The running system. Dropping it kills all processes; [`Stack::shutdown`] ends them orderly.
+pub struct Stack {
+    addresses: Addresses,
+    output: Output,
+    http: HttpClient,
+    children: Vec<(Process, Supervised)>,
+}
+
+impl Stack {
+    /// Starts engine and broker, migrates, creates the topics, starts the workers, and returns
+    /// when all are ready.
+    pub async fn start(binaries: &Binaries, options: StackOptions) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(&options.data_dir)
+            .with_context(|| format!("create {}", options.data_dir.display()))?;
+        let specs = Specs { binaries, options: &options };
+        let mut stack = Self {
+            addresses: options.addresses.clone(),
+            output: options.output.clone(),
+            http: HttpClient::default(),
+            children: Vec::new(),
+        };
+        for process in [Process::Engine, Process::Broker] {
+            stack.spawn(&specs, process);
+        }
+        try_join_all([
+            stack.listening(Process::Engine, &options.addresses.engine),
+            stack.listening(Process::Broker, &options.addresses.broker),
+        ])
+        .await?;
+        run_to_end(&specs.esctl("esctl-migrate", &["migrate"]), &stack.output).await?;
+        run_to_end(&specs.esctl("esctl-topics", &["topics", "create"]), &stack.output).await?;
+        for process in stack.addresses.workers() {
+            stack.spawn(&specs, process);
+        }
+        stack.ready().await?;
+        Ok(stack)
+    }
+
+    fn spawn(&mut self, specs: &Specs<'_>, process: Process) {
+        let child = Supervised::start(specs.of(process), self.output.clone());
+        self.children.push((process, child));
+    }
+
+    /// Where everything listens.
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// Where the logs are.
+    pub fn output(&self) -> &Output {
+        &self.output
+    }
+
+    /// Waits until every worker calls itself ready.
+    pub async fn ready(&self) -> anyhow::Result<()> {
+        try_join_all(self.addresses.workers().into_iter().map(|process| self.ready_one(process)))
+            .await?;
+        Ok(())
+    }
+
+    /// Waits until one worker calls itself ready, or the engine or the broker listens.
+    pub async fn ready_one(&self, process: Process) -> anyhow::Result<()> {
+        let Some(admin) = self.addresses.admin(process) else {
+            let address = if process == Process::Engine {
+                &self.addresses.engine
+            } else {
+                &self.addresses.broker
+            };
+            return self.listening(process, address).await;
+        };
+        let (name, url) = (process.name(), format!("http://{admin}/readyz?verbose"));
+        wait_for(&format!("{name} to be ready"), READY_WITHIN, || async {
+            match self.http.get(&url).await {
+                Ok(answer) if answer.status.is_success() => Ok(()),
+                Ok(answer) => Err(format!("{} {}", answer.status, answer.body)),
+                Err(error) => Err(format!("{error:#}")),
+            }
+        })
+        .await
+        .with_context(|| self.output.describe(&name))
+    }
+
+    async fn listening(&self, process: Process, address: &str) -> anyhow::Result<()> {
+        let name = process.name();
+        wait_for(&format!("{name} to listen on {address}"), READY_WITHIN, || async {
+            TcpStream::connect(address).await.map(drop).map_err(|error| error.to_string())
+        })
+        .await
+        .with_context(|| self.output.describe(&name))
+    }
+
+    /// Sends a signal. A process that dies of it is started again after a second.
+    pub fn signal(&self, process: Process, signal: Signal) -> anyhow::Result<()> {
+        self.child(process)?.signal(signal)
+    }
+
+    /// Ends a process and leaves it down.
+    pub async fn stop(&self, process: Process, signal: Signal) -> anyhow::Result<()> {
+        self.child(process)?.stop(signal).await
+    }
+
+    /// Starts a stopped process again.
+    pub async fn resume(&self, process: Process) -> anyhow::Result<()> {
+        self.child(process)?.resume().await
+    }
+
+    /// The id of a running process.
+    pub fn pid(&self, process: Process) -> Option<u32> {
+        self.child(process).ok()?.pid()
+    }
+
+    /// All processes, in start order.
+    pub fn processes(&self) -> impl Iterator<Item = Process> + '_ {
+        self.children.iter().map(|(process, _)| *process)
+    }
+
+    fn child(&self, process: Process) -> anyhow::Result<&Supervised> {
+        let found = self.children.iter().find(|(candidate, _)| *candidate == process);
+        found.map(|(_, child)| child).with_context(|| format!("no {} here", process.name()))
+    }
+
+    /// Resolves with the reason when a process has been given up.
+    pub async fn given_up(&self) -> String {
+        let waits = self.children.iter().map(|(_, child)| Box::pin(child.given_up()));
+        select_all(waits).await.0
+    }
+
+    /// Ends everything orderly: workers first, then broker and engine.
+    pub async fn shutdown(&self) -> anyhow::Result<()> {
+        let (stores, workers): (Vec<_>, Vec<_>) = self
+            .children
+            .iter()
+            .partition(|(process, _)| matches!(process, Process::Engine | Process::Broker));
+        for group in [workers, stores] {
+            for ended in join_all(group.iter().map(|(_, child)| end(child))).await {
+                ended?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,111 @@
+//! The command line and environment of each process.
+
+use super::{Process, StackOptions};
+use crate::binaries::Binaries;
+use crate::child::ChildSpec;
+
+pub(super) struct Specs<'a> {
+    pub(super) binaries: &'a Binaries,
+    pub(super) options: &'a StackOptions,
+}
+
+impl Specs<'_> {
+    pub(super) fn of(&self, process: Process) -> ChildSpec {
+        let addresses = &self.options.addresses;
+        match process {
+            Process::Engine => self.engine(),
+            Process::Broker => self.broker(),
+            Process::CommandApi(replica) => {
+                let (http, admin) = &addresses.command_apis[replica];
+                self.worker(process, "command-api", admin, &[("APP__HTTP__LISTEN", http)])
+            }
+            Process::ProjectionWorker => {
+                self.worker(process, "projection-worker", &addresses.projection_worker_admin, &[])
+            }
+            Process::OutboxRelay => self.worker(
+                process,
+                "outbox-relay",
+                &addresses.outbox_relay_admin,
+                &[("REDPANDA_BROKERS", &addresses.broker)],
+            ),
+            Process::QueryApi => self.worker(
+                process,
+                "query-api",
+                &addresses.query_api_admin,
+                &[("APP__HTTP__LISTEN", &addresses.query_api)],
+            ),
+        }
+    }
+
+    fn engine(&self) -> ChildSpec {
+        let addresses = &self.options.addresses;
+        let mut args = vec![
+            "--listen".to_owned(),
+            addresses.engine.clone(),
+            "--metrics-listen".to_owned(),
+            addresses.engine_metrics.clone(),
+            "--data-dir".to_owned(),
+            self.options.data_dir.join("engine").display().to_string(),
+            "--parent-pipe".to_owned(),
+        ];
+        if let Some(faults) = &addresses.engine_faults {
+            args.extend(["--fault-listen".to_owned(), faults.clone()]);
+        }
+        ChildSpec {
+            name: Process::Engine.name(),
+            program: self.binaries.path("embedded-scylla"),
+            args,
+            env: Vec::new(),
+        }
+    }
+
+    fn broker(&self) -> ChildSpec {
+        let mut args =
+            vec!["broker".to_owned(), "--listen".to_owned(), self.options.addresses.broker.clone()];
+        if self.options.keep_topics {
+            let database = self.options.data_dir.join("topics.sqlite");
+            args.extend(["--database".to_owned(), database.display().to_string()]);
+        }
+        ChildSpec {
+            name: Process::Broker.name(),
+            program: self.binaries.path("dev-stack"),
+            args,
+            env: Vec::new(),
+        }
+    }
+
+    fn worker(
+        &self,
+        process: Process,
+        program: &str,
+        admin: &str,
+        env: &[(&str, &str)],
+    ) -> ChildSpec {
+        let common = [
+            ("SCYLLA_NODES", self.options.addresses.engine.as_str()),
+            ("APP__ADMIN__LISTEN", admin),
+            ("APP_PARENT_PIPE", "1"),
+        ];
+        let env = common.iter().chain(env).map(|(key, value)| ((*key).into(), (*value).into()));
+        ChildSpec {
+            name: process.name(),
+            program: self.binaries.path(program),
+            args: Vec::new(),
+            env: env.chain(self.options.env.iter().cloned()).collect(),
+        }
+    }
+
+    /// A run of the operator's command line.
+    pub(super) fn esctl(&self, name: &str, args: &[&str]) -> ChildSpec {
+        let addresses = &self.options.addresses;
+        ChildSpec {
+            name: name.to_owned(),
+            program: self.binaries.path("esctl"),
+            args: args.iter().map(|arg| (*arg).to_owned()).collect(),
+            env: vec![
+                ("SCYLLA_NODES".to_owned(), addresses.engine.clone()),
+                ("REDPANDA_BROKERS".to_owned(), addresses.broker.clone()),
+            ],
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! The operator's command line.
+//!
+//! Data goes to stdout, as a table or as JSON; messages go to stderr. Exit codes: 0 done, 1 failure,
+//! 2 wrong usage, 3 not found, 4 conflict, 5 a check failed, 64 bad configuration. Configuration
+//! comes from the same files and variables as for every process; secrets never from arguments.
+
+mod database;
+mod migrate;
+mod output;
+mod schema;
+mod settings;
+mod slots;
+mod topics;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use runtime::config::{Loaded, Sources};
+use runtime::schema::Edited;
+
+use database::KeyspaceMissing;
+use output::Format;
+use settings::Settings;
+
+/// Operates the event platform.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// Directory with default.toml and esctl.toml [default: ./config]
+    #[arg(long, global = true, value_name = "DIR")]
+    config_dir: Option<PathBuf>,
+    /// How results are written
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
+    output: Format,
+    /// Print the configuration that would be used, secrets hidden, and end
+    #[arg(long)]
+    check_config: bool,
+    #[command(subcommand)]
+    noun: Option<Noun>,
+}
+
+#[derive(Subcommand)]
+enum Noun {
+    /// Create the keyspace and bring all tables up to date
+    Migrate(migrate::Arguments),
+    /// Print the whole schema as annotated CQL
+    Schema,
+    /// Kafka topics
+    #[command(subcommand)]
+    Topics(topics::Verb),
+    /// Parts of the token ring and how far each is settled
+    #[command(subcommand)]
+    Slots(slots::Verb),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let loaded = Sources::of_process(arguments.config_dir.as_deref())
+        .and_then(|sources| runtime::config::load::<Settings>("esctl", DEFAULTS, &sources));
+    let loaded = match loaded {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            eprintln!("esctl: {error}");
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    };
+    match execute(arguments, loaded) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("esctl: {}", runtime::chain(error.as_ref()));
+            ExitCode::from(code_of(&error))
+        }
+    }
+}
+
+/// The configuration of this command line as it was when it was compiled.
+const DEFAULTS: &str = include_str!("../../../config/esctl.toml");
+
+const EXIT_FAILURE: u8 = 1;
+const EXIT_USAGE: u8 = 2;
+const EXIT_NOT_FOUND: u8 = 3;
+const EXIT_CONFLICT: u8 = 4;
+const EXIT_CONFIG: u8 = 64;
+
+/// Nothing to do was named.
+#[derive(Debug, thiserror::Error)]
+#[error("nothing to do; see esctl --help")]
+struct NothingToDo;
+
+fn code_of(error: &anyhow::Error) -> u8 {
+    if error.is::<NothingToDo>() {
+        EXIT_USAGE
+    } else if error.is::<KeyspaceMissing>() {
+        EXIT_NOT_FOUND
+    } else if error.is::<Edited>() {
+        EXIT_CONFLICT
+    } else {
+        EXIT_FAILURE
+    }
+}
+
+fn execute(arguments: Arguments, loaded: Loaded<Settings>) -> anyhow::Result<()> {
+    if arguments.check_config {
+        return output::text(&loaded.to_toml()?);
+    }
+    let noun = arguments.noun.ok_or(NothingToDo)?;
+    runtime::telemetry::init(&loaded.shell.log)?;
+    let settings = loaded.config;
+    let format = arguments.output;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match noun {
+            Noun::Migrate(arguments) => migrate::run(&arguments, &settings, format).await,
+            Noun::Schema => schema::run(),
+            Noun::Topics(verb) => topics::run(&verb, &settings, format).await,
+            Noun::Slots(verb) => slots::run(&verb, &settings, format).await,
+        }
+    })
+}

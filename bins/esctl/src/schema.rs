@@ -1,0 +1,57 @@
+//! `esctl schema`: the whole schema, annotated, in the order in which it is applied.
+
+use std::fmt::Write;
+
+use runtime::MigrationSet;
+use runtime::schema::OWN_TABLES;
+
+use crate::output;
+
+/// Every crate's migrations, in the order of their dependencies.
+pub(crate) const SETS: [MigrationSet; 4] =
+    [leases::MIGRATIONS, event_store::MIGRATIONS, cdc::MIGRATIONS, projection::MIGRATIONS];
+
+/// Prints it; needs no database.
+pub(crate) fn run() -> anyhow::Result<()> {
+    output::text(&annotated()?)
+}
+
+fn annotated() -> anyhow::Result<String> {
+    let mut text = format!("-- == migrations ==\n\n{}\n", OWN_TABLES.trim());
+    for set in SETS {
+        for migration in set.migrations {
+            let (crate_name, number, name) = (set.crate_name, migration.number, migration.name);
+            write!(text, "\n-- == {crate_name}/{number} {name} ==\n\n{}\n", migration.cql.trim())?;
+        }
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_statement_may_run_twice() {
+        for statement in runtime::schema::split(&annotated().expect("text")) {
+            assert!(
+                statement.starts_with("CREATE TABLE IF NOT EXISTS "),
+                "not repeatable: {statement}"
+            );
+        }
+    }
+
+    #[test]
+    fn no_two_crates_own_one_table() {
+        let mut owned = BTreeSet::new();
+        for statement in runtime::schema::split(&annotated().expect("text")) {
+            let table = statement.split_whitespace().nth(5).unwrap_or_default().to_owned();
+            assert!(owned.insert(table.clone()), "{table} is created twice");
+        }
+        for table in ["schema_migrations", "slots", "event_store", "outbox_messages"] {
+            assert!(owned.contains(table), "{table} is missing in {owned:?}");
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! `esctl slots`: who works on which part of the ring, and how far behind it is.
+
+use anyhow::{Context, anyhow};
+use leases::SlotState;
+use scylla::client::session::Session;
+use scylla::value::CqlTimeuuid;
+use serde::Serialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use uuid::Uuid;
+
+use crate::database;
+use crate::output::{self, Column, Format};
+use crate::settings::Settings;
+
+#[derive(clap::Subcommand)]
+pub(crate) enum Verb {
+    /// List every slot of every group
+    List,
+}
+
+#[derive(Serialize)]
+struct Line {
+    group: String,
+    slot: u32,
+    owner: Option<Uuid>,
+    epoch: i64,
+    crashes: i32,
+    checkpoint: Option<String>,
+    /// From the checkpoint to the database's now.
+    lag_seconds: Option<f64>,
+    generation: Option<String>,
+}
+
+const COLUMNS: [Column<Line>; 8] = [
+    ("group", |line| line.group.clone()),
+    ("slot", |line| line.slot.to_string()),
+    ("owner", |line| line.owner.map_or_else(none, |owner| owner.to_string())),
+    ("epoch", |line| line.epoch.to_string()),
+    ("crashes", |line| line.crashes.to_string()),
+    ("checkpoint", |line| line.checkpoint.clone().unwrap_or_else(none)),
+    ("lag_seconds", |line| line.lag_seconds.map_or_else(none, |lag| format!("{lag:.1}"))),
+    ("generation", |line| line.generation.clone().unwrap_or_else(none)),
+];
+
+fn none() -> String {
+    "-".to_owned()
+}
+
+/// Does what the verb says.
+pub(crate) async fn run(verb: &Verb, settings: &Settings, format: Format) -> anyhow::Result<()> {
+    match verb {
+        Verb::List => list(settings, format).await,
+    }
+}
+
+async fn list(settings: &Settings, format: Format) -> anyhow::Result<()> {
+    let session = database::open(&settings.scylla).await?;
+    let states = leases::list(&session).await?;
+    let now_us = database_now_us(&session).await?;
+    let lines: Vec<Line> =
+        states.into_iter().map(|state| line(state, now_us)).collect::<anyhow::Result<_>>()?;
+    output::rows(format, &lines, &COLUMNS)
+}
+
+fn line(state: SlotState, now_us: i64) -> anyhow::Result<Line> {
+    Ok(Line {
+        owner: state.owner,
+        epoch: state.epoch,
+        crashes: state.crashes,
+        checkpoint: state.checkpoint_us.map(rfc3339).transpose()?,
+        lag_seconds: state.checkpoint_us.map(|at_us| now_us.saturating_sub(at_us) as f64 / 1e6),
+        generation: state
+            .generation_ms
+            .map(|at_ms| rfc3339(at_ms.saturating_mul(1000)))
+            .transpose()?,
+        group: state.group,
+        slot: state.slot,
+    })
+}
+
+fn rfc3339(at_us: i64) -> anyhow::Result<String> {
+    let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(at_us) * 1000)
+        .with_context(|| format!("{at_us} microseconds since 1970 are out of range"))?;
+    Ok(at.format(&Rfc3339)?)
+}
+
+/// The database's clock, against which a checkpoint is to be compared; ours may differ.
+async fn database_now_us(session: &Session) -> anyhow::Result<i64> {
+    let rows = session
+        .query_unpaged("SELECT now() FROM system.local", ())
+        .await
+        .context("ask the database for its time")?
+        .into_rows_result()?;
+    let (now,) = rows.first_row::<(CqlTimeuuid,)>()?;
+    let timestamp = Uuid::from(now)
+        .get_timestamp()
+        .ok_or_else(|| anyhow!("the database's now {now} holds no time"))?;
+    let (seconds, nanoseconds) = timestamp.to_unix();
+    Ok(i64::try_from(seconds)? * 1_000_000 + i64::from(nanoseconds / 1000))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_for_people() {
+        assert_eq!(
+            rfc3339(1_700_000_000_123_456).expect("in range"),
+            "2023-11-14T22:13:20.123456Z"
+        );
+        assert!(rfc3339(i64::MAX).is_err());
+    }
+}

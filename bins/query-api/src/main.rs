@@ -1,0 +1,45 @@
+//! Reads over HTTP: read models, lists, histories.
+//!
+//! The life of a request: [`runtime::http::context`] gives it a correlation id, [`bounds`] a place
+//! and a time, [`routes`] reads what it asks for and asks the read models or the event store,
+//! [`views`] has the JSON of the answer, [`problem`] that of a refusal.
+
+mod config;
+mod routes;
+
+mod bounds;
+mod problem;
+mod views;
+
+mod metrics;
+
+use crate::config::Config;
+use anyhow::Context;
+use event_store::EventReader;
+use projection::queries::Queries;
+use runtime::Process;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+fn main() -> ExitCode {
+    runtime::main("query-api", include_str!("../../../config/query-api.toml"), run)
+}
+
+async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
+    let Config { scylla, http, queries } = process.config.clone();
+    let session = process.scylla(&scylla).await?;
+    process.wait_for_schema(&session, &[event_store::MIGRATIONS, projection::MIGRATIONS]).await?;
+    let timeout = queries.request_timeout();
+    let state = routes::State {
+        queries: Queries::open(Arc::clone(&session)).await.context("prepare the queries")?,
+        events: EventReader::open(session, timeout).await.context("prepare the histories")?,
+        config: queries,
+    };
+    let listener = process.bind_http(&http).await?;
+    let server = runtime::http::serve(listener, routes::router(state), http, process.shutdown());
+    process.worker("http", server);
+    process.run_until_shutdown().await
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,61 @@
+//! What a consumer of events is, and what it is promised.
+
+use async_trait::async_trait;
+use domain::RecordedEvent;
+
+/// One announced event, as a consumer gets it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    /// The event, its data still JSON text.
+    pub event: RecordedEvent,
+    /// The topic that the announcement named; `None` when the event was healed from the event
+    /// store, which knows no topics.
+    pub topic: Option<String>,
+}
+
+/// Handles events of one kind of consumer, for example one projection.
+///
+/// Promise: events of one aggregate come strictly one after the other, in order of version, none
+/// left out; events of different aggregates come in parallel. An event comes again when its
+/// process died between effect and cursor, so an effect must be the same when done twice. After
+/// `Ok` the cursor `(last version, view)` is written; the checkpoint follows later.
+#[async_trait]
+pub trait ChangeConsumer: Send + Sync + 'static {
+    /// The stored name in `consumer_cursors`, for example `orders@1`.
+    fn name(&self) -> &str;
+
+    /// Whether events of this aggregate type concern the consumer. Others pass without a cursor.
+    fn wants(&self, aggregate_type: &str) -> bool;
+
+    /// Applies one event. `view` is what the consumer remembered of this aggregate (`None` before
+    /// its first event); the returned view replaces it.
+    async fn handle(
+        &self,
+        change: &Change,
+        view: Option<&str>,
+    ) -> Result<Option<String>, HandleError>;
+}
+
+/// How a failure is to be treated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorClass {
+    /// The target is out of reach or overloaded: try again.
+    Transport,
+    /// This event cannot be handled, however often it is tried.
+    Poison,
+    /// A bug or a wrong configuration: fail fast.
+    Fatal,
+}
+
+/// Why an event could not be handled.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}")]
+pub struct HandleError {
+    /// What to do about it.
+    pub class: ErrorClass,
+    /// What was being done, to what.
+    pub what: String,
+    /// The cause.
+    #[source]
+    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}

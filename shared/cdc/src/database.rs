@@ -1,0 +1,64 @@
+//! The real log, tables and clocks, behind the traits of [`crate::source`].
+
+mod events;
+mod generations;
+mod log;
+mod slots;
+mod tables;
+
+pub(crate) use events::Ledger;
+pub(crate) use generations::VnodeGenerations;
+pub(crate) use log::OutboxLog;
+pub(crate) use slots::{SlotCheckpoints, failed as slots_failed};
+pub(crate) use tables::{CatchUps, Cursors};
+
+use crate::consumer::{ErrorClass, HandleError};
+use scylla::client::session::Session;
+use scylla::errors::{DbError, ExecutionError, PrepareError, RequestAttemptError};
+use scylla::statement::prepared::PreparedStatement;
+use std::error::Error;
+
+/// A request that failed: one that the database calls wrong stays wrong, all else may pass.
+pub(crate) fn failed(what: impl Into<String>, error: ExecutionError) -> HandleError {
+    let class = match &error {
+        ExecutionError::BadQuery(_) => ErrorClass::Fatal,
+        ExecutionError::LastAttemptError(attempt) => class_of(attempt),
+        _ => ErrorClass::Transport,
+    };
+    HandleError { class, what: what.into(), source: Some(Box::new(error)) }
+}
+
+/// An answer that does not have the form that the statement asks for.
+pub(crate) fn misread(
+    what: impl Into<String>,
+    error: impl Error + Send + Sync + 'static,
+) -> HandleError {
+    HandleError { class: ErrorClass::Fatal, what: what.into(), source: Some(Box::new(error)) }
+}
+
+/// Prepares a statement that may be sent twice without harm.
+pub(crate) async fn prepare(
+    session: &Session,
+    cql: &str,
+) -> Result<PreparedStatement, HandleError> {
+    let mut statement = session.prepare(cql).await.map_err(|error| {
+        let class = match &error {
+            PrepareError::AllAttemptsFailed { first_attempt } => class_of(first_attempt),
+            _ => ErrorClass::Transport,
+        };
+        HandleError { class, what: format!("prepare {cql:?}"), source: Some(Box::new(error)) }
+    })?;
+    statement.set_is_idempotent(true);
+    Ok(statement)
+}
+
+fn class_of(attempt: &RequestAttemptError) -> ErrorClass {
+    match attempt {
+        RequestAttemptError::DbError(
+            DbError::SyntaxError | DbError::Invalid | DbError::Unauthorized | DbError::ConfigError,
+            _,
+        )
+        | RequestAttemptError::SerializationError(_) => ErrorClass::Fatal,
+        _ => ErrorClass::Transport,
+    }
+}

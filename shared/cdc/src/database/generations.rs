@@ -1,0 +1,101 @@
+//! Generations of streams on vnodes, from `system_distributed`.
+//!
+//! These tables are replicated three times, whatever the cluster's size: on one node QUORUM cannot be
+//! had, so there they are read at ONE, as the official reader does.
+
+use crate::consumer::HandleError;
+use crate::database::{failed, misread, prepare};
+use crate::generation::StreamRange;
+use crate::log_time::LogTime;
+use crate::source::GenerationSource;
+use async_trait::async_trait;
+use futures::TryStreamExt;
+use scylla::client::session::Session;
+use scylla::serialize::row::SerializeRow;
+use scylla::statement::Consistency;
+use scylla::statement::prepared::PreparedStatement;
+use scylla::value::CqlTimestamp;
+use scylla_cdc::cdc_types::StreamID;
+use std::sync::Arc;
+
+const ALL: &str =
+    "SELECT time FROM system_distributed.cdc_generation_timestamps WHERE key = 'timestamps'";
+const NEWER: &str = "SELECT time FROM system_distributed.cdc_generation_timestamps \
+     WHERE key = 'timestamps' AND time > ?";
+const STREAMS: &str = "SELECT range_end, streams \
+     FROM system_distributed.cdc_streams_descriptions_v2 WHERE time = ?";
+
+/// The generations of a cluster's vnodes.
+pub(crate) struct VnodeGenerations {
+    session: Arc<Session>,
+    all: PreparedStatement,
+    newer: PreparedStatement,
+    streams: PreparedStatement,
+}
+
+impl VnodeGenerations {
+    /// Prepares the statements.
+    pub(crate) async fn open(session: Arc<Session>) -> Result<Self, HandleError> {
+        Ok(Self {
+            all: prepare(&session, ALL).await?,
+            newer: prepare(&session, NEWER).await?,
+            streams: prepare(&session, STREAMS).await?,
+            session,
+        })
+    }
+
+    /// The statement at the level that the cluster's size allows.
+    fn levelled(&self, statement: &PreparedStatement) -> PreparedStatement {
+        let nodes = self.session.get_cluster_state().get_nodes_info().len();
+        let mut statement = statement.clone();
+        statement.set_consistency(if nodes > 1 { Consistency::Quorum } else { Consistency::One });
+        statement
+    }
+
+    async fn times(
+        &self,
+        statement: &PreparedStatement,
+        values: impl SerializeRow,
+    ) -> Result<Vec<LogTime>, HandleError> {
+        const WHAT: &str = "read the CDC generations";
+        let statement = self.levelled(statement);
+        let answer = self.session.execute_unpaged(&statement, values).await;
+        let rows = answer.map_err(|e| failed(WHAT, e))?.into_rows_result();
+        let rows = rows.map_err(|e| misread(WHAT, e))?;
+        let mut times = Vec::with_capacity(rows.rows_num());
+        for row in rows.rows::<(CqlTimestamp,)>().map_err(|e| misread(WHAT, e))? {
+            let (time,) = row.map_err(|e| misread(WHAT, e))?;
+            times.push(LogTime::from_millis(time.0));
+        }
+        times.sort_unstable();
+        Ok(times)
+    }
+}
+
+#[async_trait]
+impl GenerationSource for VnodeGenerations {
+    async fn starts(&self, after: Option<LogTime>) -> Result<Vec<LogTime>, HandleError> {
+        match after {
+            None => self.times(&self.all, ()).await,
+            Some(after) => self.times(&self.newer, (CqlTimestamp(after.millis()),)).await,
+        }
+    }
+
+    async fn streams(&self, start: LogTime) -> Result<Vec<StreamRange>, HandleError> {
+        const WHAT: &str = "read the streams of a CDC generation";
+        let statement = self.levelled(&self.streams);
+        let rows = self.session.execute_iter(statement, (CqlTimestamp(start.millis()),)).await;
+        let rows = rows.map_err(|e| HandleError {
+            class: crate::ErrorClass::Transport,
+            what: WHAT.to_owned(),
+            source: Some(Box::new(e)),
+        })?;
+        let rows = rows.rows_stream::<(i64, Vec<StreamID>)>().map_err(|e| misread(WHAT, e))?;
+        let ranges: Vec<_> = rows.try_collect().await.map_err(|e| HandleError {
+            class: crate::ErrorClass::Transport,
+            what: WHAT.to_owned(),
+            source: Some(Box::new(e)),
+        })?;
+        Ok(ranges.into_iter().map(|(end, streams)| StreamRange { end, streams }).collect())
+    }
+}

@@ -1,0 +1,77 @@
+//! Why a group of consumers had to stop.
+
+use crate::config::ConfigError;
+use crate::consumer::HandleError;
+use std::fmt;
+use uuid::Uuid;
+
+/// Why a group stopped without being asked to. The checkpoint and the cursors stay before whatever
+/// could not be done.
+#[derive(Debug, thiserror::Error)]
+pub enum GroupError {
+    /// A value of the configuration makes no sense.
+    #[error("configuration")]
+    Config(#[source] ConfigError),
+    /// The group has no consumers, or two of one name.
+    #[error("group {group} has {what}")]
+    Consumers {
+        /// The group.
+        group: &'static str,
+        /// What is wrong with its consumers.
+        what: String,
+    },
+    /// An event cannot be handled, and trying again will not help.
+    #[error("consumer {consumer} cannot handle {event}")]
+    Event {
+        /// The consumer.
+        consumer: String,
+        /// The event.
+        event: Box<EventName>,
+        /// Why.
+        #[source]
+        source: HandleError,
+    },
+    /// A consumer panicked.
+    #[error("consumer {consumer} panicked at {event}")]
+    Panicked {
+        /// The consumer.
+        consumer: String,
+        /// The event that it had in hand, as far as known.
+        event: Box<EventName>,
+    },
+    /// The log, the slots or the clock cannot be used, and trying again will not help.
+    #[error("cannot {doing}")]
+    Database {
+        /// What was being done.
+        doing: &'static str,
+        /// Why.
+        #[source]
+        source: HandleError,
+    },
+}
+
+/// An event, as far as it is known, for a line in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventName {
+    /// Its id, when it could be read.
+    pub event_id: Option<Uuid>,
+    /// Its stored type, when it could be read.
+    pub event_type: Option<String>,
+    /// Its aggregate.
+    pub aggregate_id: Uuid,
+    /// Its version.
+    pub version: u64,
+}
+
+impl fmt::Display for EventName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("event ")?;
+        if let Some(event_id) = self.event_id {
+            write!(f, "{event_id} ")?;
+        }
+        if let Some(event_type) = &self.event_type {
+            write!(f, "({event_type}) ")?;
+        }
+        write!(f, "version {} of aggregate {}", self.version, self.aggregate_id)
+    }
+}

@@ -1,0 +1,114 @@
+//! What reader and sequencer report.
+
+use prometheus::{
+    Gauge, GaugeVec, Histogram, IntCounter, IntCounterVec, exponential_buckets, register_gauge,
+    register_gauge_vec, register_histogram, register_int_counter, register_int_counter_vec,
+};
+use std::sync::LazyLock;
+
+/// How far the confirmed part of the log is behind what could be confirmed.
+pub(crate) static LAG: LazyLock<GaugeVec> = LazyLock::new(|| {
+    register_gauge_vec!(
+        "cdc_lag_seconds",
+        "How far a slot's confirmed part of the log is behind now minus the safety interval.",
+        &["consumer", "slot"]
+    )
+    .expect("registered once")
+});
+
+/// Rows read from the log, by pass (`fast`, `look_back`, `confirm`).
+pub(crate) static ROWS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    register_int_counter_vec!("cdc_rows_total", "Rows read from the CDC log, by pass.", &["pass"])
+        .expect("registered once")
+});
+
+/// Pages asked of the log, by pass (`fast`, `look_back`, `confirm`).
+pub(crate) static QUERIES: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    register_int_counter_vec!(
+        "cdc_log_queries_total",
+        "Queries of the CDC log (each page is one), by pass.",
+        &["pass"]
+    )
+    .expect("registered once")
+});
+
+/// Length of the confirmed windows, in time of the log.
+pub(crate) static WINDOW: LazyLock<Histogram> = LazyLock::new(|| {
+    register_histogram!(
+        "cdc_window_seconds",
+        "Length of the windows of the confirm pass, in seconds of the log.",
+        exponential_buckets(0.1, 2.0, 12).expect("a positive start and a factor above one")
+    )
+    .expect("registered once")
+});
+
+/// Missing versions noticed in front of an announced one.
+pub(crate) static GAPS_DETECTED: LazyLock<IntCounter> = LazyLock::new(|| {
+    register_int_counter!(
+        "gaps_detected_total",
+        "Gaps in front of an announced version, not filled by the log."
+    )
+    .expect("registered once")
+});
+
+/// Gaps whose events were read from the event store.
+pub(crate) static GAPS_HEALED: LazyLock<IntCounter> = LazyLock::new(|| {
+    register_int_counter!("gaps_healed_total", "Gaps filled from the event store.")
+        .expect("registered once")
+});
+
+/// How far the clocks of the database's nodes are apart.
+pub(crate) static CLOCK_SKEW: LazyLock<Gauge> = LazyLock::new(|| {
+    register_gauge!("clock_skew_seconds", "How far the clocks of the database's nodes are apart.")
+        .expect("registered once")
+});
+
+/// Requests to the cursors' table, by kind (`read`, `write`).
+pub(crate) static CURSORS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    register_int_counter_vec!(
+        "cdc_cursor_requests_total",
+        "Reads and writes of cursors.",
+        &["kind"]
+    )
+    .expect("registered once")
+});
+
+/// Events that consumers handled.
+pub(crate) static HANDLED: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    register_int_counter_vec!(
+        "cdc_events_handled_total",
+        "Events handled, by consumer; an event that is handled twice counts twice.",
+        &["consumer"]
+    )
+    .expect("registered once")
+});
+
+/// Attempts that failed for a reason that may pass.
+pub(crate) static RETRIES: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    register_int_counter_vec!(
+        "cdc_retries_total",
+        "Attempts that failed and are repeated, by what was tried.",
+        &["what"]
+    )
+    .expect("registered once")
+});
+
+/// Share of the log's lifetime that is left before unread rows expire, by slot.
+pub(crate) static TTL_HEADROOM: LazyLock<GaugeVec> = LazyLock::new(|| {
+    register_gauge_vec!(
+        "log_ttl_headroom_ratio",
+        "Share of the log's lifetime that is left before unconfirmed rows of a slot expire.",
+        &["slot"]
+    )
+    .expect("registered once")
+});
+
+/// Share of the ring that a running catch-up has scanned, by slot.
+pub(crate) static CATCH_UP: LazyLock<GaugeVec> = LazyLock::new(|| {
+    register_gauge_vec!(
+        "cdc_catch_up_ratio",
+        "Share of a slot that a running catch-up has scanned.",
+        &["slot"]
+    )
+    .expect("registered once")
+});

@@ -1,0 +1,69 @@
+//! A group that runs in a world.
+
+use super::{Recorder, SAFETY, SLOTS, World};
+use crate::config::CdcConfig;
+use crate::consumer::ChangeConsumer;
+use crate::error::GroupError;
+use crate::generation::Slots;
+use crate::group::{Group, Sources};
+use std::sync::Arc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// A group from its start to its clean end.
+pub(crate) struct Life {
+    stop: CancellationToken,
+    task: JoinSet<Result<(), GroupError>>,
+}
+
+impl Life {
+    /// Starts a group with one consumer, `c`, and the default configuration.
+    pub(crate) fn start(world: &World) -> Self {
+        Self::with(world, vec![Recorder::new("c", world)], CdcConfig::default())
+    }
+
+    pub(crate) fn with(world: &World, consumers: Vec<Recorder>, config: CdcConfig) -> Self {
+        let group = group(world, consumers, config);
+        let stop = CancellationToken::new();
+        let mut task = JoinSet::new();
+        task.spawn({
+            let stop = stop.clone();
+            async move { group.run(&stop).await }
+        });
+        Self { stop, task }
+    }
+
+    /// Asks the group to end, and waits until it has.
+    pub(crate) async fn end(mut self) {
+        self.stop.cancel();
+        self.ended().await.expect("a clean end");
+    }
+
+    /// Waits until the group fails by itself.
+    pub(crate) async fn failure(mut self) -> GroupError {
+        self.ended().await.expect_err("a failure")
+    }
+
+    async fn ended(&mut self) -> Result<(), GroupError> {
+        self.task.join_next().await.expect("one task").expect("no panic")
+    }
+}
+
+pub(crate) fn group(world: &World, consumers: Vec<Recorder>, config: CdcConfig) -> Group {
+    let consumers = consumers.into_iter().map(|c| Arc::new(c) as Arc<dyn ChangeConsumer>);
+    let world = Arc::new(world.clone());
+    Group {
+        sources: Sources {
+            log: world.clone(),
+            generations: world.clone(),
+            events: world.clone(),
+            cursors: world.clone(),
+            checkpoints: world.clone(),
+            catch_ups: world,
+        },
+        consumers: consumers.collect(),
+        slots: Slots::all(SLOTS),
+        safety_interval: SAFETY,
+        config,
+    }
+}

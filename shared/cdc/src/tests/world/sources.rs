@@ -1,0 +1,238 @@
+//! The world as reader and sequencer see it.
+
+use super::state::Logged;
+use super::{SLOTS, World, transport};
+use crate::consumer::{Change, HandleError};
+use crate::generation::{StreamRange, token_of};
+use crate::log_time::{LogTime, Window};
+use crate::source::{
+    CatchUpRow, CatchUpStore, Checkpoint, CheckpointStore, Cursor, CursorStore, Detail,
+    EventSource, GenerationSource, LogPage, LogRow, LogSource, NextPage, NodeReading, Ring,
+    TailPage,
+};
+use async_trait::async_trait;
+use domain::RecordedEvent;
+use scylla_cdc::cdc_types::StreamID;
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+/// Rows per page: few, so that paging is always part of it.
+const PAGE: usize = 3;
+
+fn page_key(row: &Logged) -> Vec<u8> {
+    let mut key = row.stream_bytes();
+    key.extend(row.stamp.micros().to_be_bytes());
+    key.extend(row.time.as_bytes());
+    key.extend(row.sequence.to_be_bytes());
+    key
+}
+
+impl Logged {
+    fn stream_bytes(&self) -> Vec<u8> {
+        // Its text is its bytes in hex, so it sorts alike.
+        self.stream.to_string().into_bytes()
+    }
+}
+
+#[async_trait]
+impl LogSource for World {
+    async fn read(
+        &self,
+        streams: &[StreamID],
+        window: Window,
+        detail: Detail,
+        page: Option<NextPage>,
+    ) -> Result<LogPage, HandleError> {
+        self.latency().await;
+        let mut state = self.state();
+        state.counts.log_queries += 1;
+        if state.faults.log_is_down {
+            return Err(transport("the log is down"));
+        }
+        let now = state.now();
+        let mut rows: Vec<&Logged> = state
+            .log
+            .iter()
+            .filter(|row| streams.contains(&row.stream) && row.visible_at <= now)
+            .filter(|row| row.stamp >= window.from && row.stamp < window.to)
+            .filter(|row| page.as_ref().is_none_or(|page| page_key(row).as_slice() > &*page.0))
+            .collect();
+        rows.sort_by_key(|row| page_key(row));
+        let next = (rows.len() > PAGE).then(|| NextPage(page_key(rows[PAGE - 1]).into()));
+        let rows = rows.into_iter().take(PAGE).map(|row| LogRow {
+            stream: row.stream.clone(),
+            time: row.time,
+            end_of_group: row.end_of_group,
+            ring: Ring {
+                aggregate_id: row.event.aggregate_id,
+                aggregate_type: Some(row.event.aggregate_type.clone()),
+                version: row.event.version.0,
+            },
+            change: (detail == Detail::Full)
+                .then(|| Change { event: row.event.clone(), topic: Some("topic".to_owned()) }),
+        });
+        Ok(LogPage { rows: rows.collect(), next })
+    }
+
+    async fn clocks(&self) -> Result<Vec<NodeReading>, HandleError> {
+        let sent = Instant::now();
+        self.latency().await;
+        let state = self.state();
+        if state.faults.clocks_are_down {
+            return Err(transport("the clocks cannot be read"));
+        }
+        let now = state.now().micros();
+        let readings = state.clocks.iter().map(|offset| NodeReading {
+            sent,
+            received: Instant::now(),
+            value: LogTime::from_millis((now + offset) / 1000),
+        });
+        Ok(readings.collect())
+    }
+}
+
+#[async_trait]
+impl GenerationSource for World {
+    async fn starts(&self, after: Option<LogTime>) -> Result<Vec<LogTime>, HandleError> {
+        let state = self.state();
+        let now = state.now();
+        let seen = state.generations.iter().filter(|(_, _, seen_at)| *seen_at <= now);
+        let mut starts: Vec<_> = seen
+            .map(|(start, ..)| *start)
+            .filter(|start| after.is_none_or(|after| *start > after))
+            .collect();
+        starts.sort_unstable();
+        Ok(starts)
+    }
+
+    async fn streams(&self, start: LogTime) -> Result<Vec<StreamRange>, HandleError> {
+        let state = self.state();
+        let found = state.generations.iter().find(|(found, ..)| *found == start);
+        Ok(found.map(|(_, ranges, _)| ranges.clone()).unwrap_or_default())
+    }
+}
+
+#[async_trait]
+impl EventSource for World {
+    async fn after(
+        &self,
+        aggregate_id: Uuid,
+        version: u64,
+        limit: u32,
+    ) -> Result<Vec<RecordedEvent>, HandleError> {
+        self.latency().await;
+        let mut state = self.state();
+        state.counts.ledger_reads += 1;
+        let has_hole = state.faults.ledger_holes > 0;
+        state.faults.ledger_holes = state.faults.ledger_holes.saturating_sub(1);
+        let events = state.ledger.get(&aggregate_id).cloned().unwrap_or_default();
+        let later = events.into_iter().filter(|event| event.version.0 > version);
+        let mut later: Vec<_> = later.take(limit as usize).collect();
+        if has_hole && !later.is_empty() {
+            later.remove(0);
+        }
+        Ok(later)
+    }
+
+    async fn tails(
+        &self,
+        tokens: RangeInclusive<i64>,
+        page: Option<NextPage>,
+    ) -> Result<TailPage, HandleError> {
+        self.latency().await;
+        let mut state = self.state();
+        state.counts.scan_pages += 1;
+        let mut tails: Vec<(i64, Ring)> = state
+            .ledger
+            .iter()
+            .map(|(id, events)| {
+                let ring = Ring {
+                    aggregate_id: *id,
+                    aggregate_type: Some("order".to_owned()),
+                    version: events.len() as u64,
+                };
+                (token_of(*id), ring)
+            })
+            .filter(|(token, _)| tokens.contains(token))
+            .collect();
+        tails.sort_by_key(|(token, _)| *token);
+        let from = page.map_or(0, |page| usize::from(page.0[0]));
+        let next = (tails.len() > from + PAGE)
+            .then(|| NextPage(vec![u8::try_from(from + PAGE).expect("few")].into()));
+        Ok(TailPage { tails: tails.into_iter().skip(from).take(PAGE).collect(), next })
+    }
+}
+
+#[async_trait]
+impl CursorStore for World {
+    async fn read(&self, aggregate_id: Uuid, consumer: &str) -> Result<Cursor, HandleError> {
+        self.latency().await;
+        let mut state = self.state();
+        state.counts.cursor_reads += 1;
+        Ok(state.cursors.get(&(aggregate_id, consumer.to_owned())).cloned().unwrap_or_default())
+    }
+
+    async fn write(
+        &self,
+        aggregate_id: Uuid,
+        consumer: &str,
+        cursor: &Cursor,
+    ) -> Result<(), HandleError> {
+        self.latency().await;
+        let mut state = self.state();
+        state.counts.cursor_writes += 1;
+        let fails = state.faults.cursor_failures > 0;
+        state.faults.cursor_failures = state.faults.cursor_failures.saturating_sub(1);
+        if fails && state.draw().is_multiple_of(2) {
+            return Err(transport("the cursor was not written"));
+        }
+        let has_effect = state.effects.iter().any(|(by, of, version, _)| {
+            by == consumer && *of == aggregate_id && *version == cursor.version
+        });
+        assert!(has_effect, "{consumer} stored {} of {aggregate_id} before it", cursor.version);
+        // USING TIMESTAMP version: a later one stays.
+        let stored = state.cursors.entry((aggregate_id, consumer.to_owned())).or_default();
+        if stored.version < cursor.version {
+            assert_eq!(stored.version + 1, cursor.version, "{consumer} skips in {aggregate_id}");
+            *stored = cursor.clone();
+        }
+        if fails { Err(transport("whether the cursor was written is unknown")) } else { Ok(()) }
+    }
+}
+
+#[async_trait]
+impl CheckpointStore for World {
+    async fn take_all(&self) -> Result<Vec<Option<Checkpoint>>, HandleError> {
+        let state = self.state();
+        Ok((0..SLOTS).map(|slot| state.checkpoints.get(&slot).copied()).collect())
+    }
+
+    async fn save(&self, slot: u32, checkpoint: Checkpoint) -> Result<(), HandleError> {
+        self.latency().await;
+        let mut state = self.state();
+        state.check_checkpoint(slot, checkpoint);
+        let stored = state.checkpoints.entry(slot).or_insert(checkpoint);
+        assert!(stored.time <= checkpoint.time, "the checkpoint of slot {slot} moves back");
+        *stored = checkpoint;
+        Ok(())
+    }
+
+    async fn release(&self) -> Result<(), HandleError> {
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl CatchUpStore for World {
+    async fn load(&self, consumer: &str) -> Result<BTreeMap<u32, CatchUpRow>, HandleError> {
+        Ok(self.state().catch_ups.get(consumer).cloned().unwrap_or_default())
+    }
+
+    async fn save(&self, consumer: &str, slot: u32, row: CatchUpRow) -> Result<(), HandleError> {
+        self.latency().await;
+        self.state().catch_ups.entry(consumer.to_owned()).or_default().insert(slot, row);
+        Ok(())
+    }
+}

@@ -1,0 +1,67 @@
+//! Change data capture (contract G and H): the log table of a base table, its rows, and the
+//! streams that they go to.
+//!
+//! A request's changes, merged per partition, come through [`augment`] inside its write job. For
+//! each partition of a table with CDC the change becomes one *group* of log rows per write
+//! timestamp (`changes`), with images of the rows before and after if wanted (`images`), written
+//! to the stream of the partition's token (`generation`). Base and log rows are applied by the same
+//! job, so that they are one commit.
+//!
+//! Better than ScyllaDB in two ways: images are taken inside the commit, so they are always right,
+//! and groups with equal timestamps are logged in the order of their commits.
+
+mod changes;
+mod generation;
+mod images;
+mod log_rows;
+mod log_table;
+mod stamp;
+#[cfg(test)]
+mod tests;
+
+pub use generation::{Generation, StreamId};
+pub use log_table::{LOG_SUFFIX, log_name, log_table};
+
+use crate::error::{CqlError, Result};
+use crate::mutation::Mutation;
+use crate::schema::Table;
+use crate::storage::{ReadRows, WriteContext};
+use images::Images;
+use log_rows::Log;
+use stamp::Stamps;
+
+/// The log rows of a request's changes, to be applied together with them. Changes of tables
+/// without CDC are passed over. `mutations` are at most one per table and partition, and not yet
+/// applied.
+///
+/// Refuses write timestamps too far in the past or future (contract G.8).
+pub fn augment(context: &mut WriteContext<'_>, mutations: &[Mutation]) -> Result<Vec<Mutation>> {
+    let mut logged = Vec::new();
+    let mut stamps = Stamps::new(context);
+    for mutation in mutations.iter().filter(|mutation| is_logged(&mutation.table)) {
+        let log = Log::of(&mutation.table, find_log(context, &mutation.table)?)?;
+        let stream = context.generation().stream(mutation.key.token);
+        let mut images = Images::new(mutation);
+        let groups = changes::groups(mutation);
+        for (index, group) in groups.iter().enumerate() {
+            let time = stamps.time(context, group.timestamp)?;
+            let is_last = index + 1 == groups.len();
+            let entries = images.around(context, group, is_last)?;
+            logged.push(log.mutation(mutation, stream, time, group.timestamp, entries, context));
+        }
+    }
+    Ok(logged)
+}
+
+/// Whether changes of this table go to a log.
+pub fn is_logged(table: &Table) -> bool {
+    table.cdc.as_ref().is_some_and(|cdc| cdc.enabled)
+}
+
+fn find_log(context: &WriteContext<'_>, base: &Table) -> Result<std::sync::Arc<Table>> {
+    let name = log_name(&base.name);
+    let log = context.catalog().table(&base.keyspace, &name);
+    log.cloned().ok_or_else(|| {
+        CqlError::server(format!("CDC log table {}.{name} does not exist", base.keyspace))
+    })
+}

@@ -1,0 +1,263 @@
+//! Running modifications, batches and DDL: jobs on the commit thread.
+
+use super::{Engine, is_serial};
+use crate::ast::Statement;
+use crate::ddl;
+use crate::error::{CqlError, ErrorKind, Result};
+use crate::execute::bindings::check_batched;
+use crate::execute::later::{Ended, PutOff};
+use crate::execute::lwt::{Lwt, Outcome};
+use crate::execute::modify::{BoundModify, apply, check_tables, mutations};
+use crate::faults::LwtFault;
+use crate::mutation::PartitionKey;
+use crate::plan::conditions::CasResult;
+use crate::plan::modify::{Kind, ModifyPlan};
+use crate::plan::terms::Bindings;
+use crate::plan::{BatchPlan, Plan, batch};
+use crate::protocol::{
+    BatchRequest, BatchStatement, QueryParams, Response, Rows, Value, consistency,
+};
+use crate::server::ConnectionContext;
+use crate::storage::{ReadRows, WriteContext};
+use std::collections::HashSet;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// The parts of a request that writes look at.
+#[derive(Debug, Clone, Copy)]
+struct Levels {
+    consistency: u16,
+    serial: Option<u16>,
+}
+
+impl Engine {
+    pub(super) async fn modify(
+        &self,
+        plan: &Arc<ModifyPlan>,
+        values: &[Value],
+        params: &QueryParams,
+    ) -> Result<Response> {
+        let levels = Levels { consistency: params.consistency, serial: params.serial_consistency };
+        let kind = match (&plan.cas, plan.kind) {
+            (Some(_), _) => "lwt",
+            (None, Kind::Insert) => "insert",
+            (None, Kind::Update) => "update",
+            (None, Kind::Delete) => "delete",
+        };
+        self.inner.metrics.request(kind, &plan.table.keyspace, &plan.table.name);
+        levels.check(plan.cas.is_some())?;
+        let bound = vec![BoundModify::bind(plan, &self.bindings(values))?];
+        match &plan.cas {
+            Some(cas) => self.lwt(Lwt::new(bound, cas.clone())?, levels.serial).await,
+            None => self.write(bound, params.timestamp).await,
+        }
+    }
+
+    pub(super) async fn text_batch(
+        &self,
+        plan: &BatchPlan,
+        values: &[Value],
+        params: &QueryParams,
+    ) -> Result<Response> {
+        let levels = Levels { consistency: params.consistency, serial: params.serial_consistency };
+        let bindings = self.bindings(values);
+        // For its checks; a batch itself has no TTL.
+        plan.using.ttl(&bindings, 0)?;
+        let timestamp = plan.using.timestamp(&bindings)?.or(params.timestamp);
+        let bound = plan
+            .statements
+            .iter()
+            .map(|statement| BoundModify::bind(statement, &bindings))
+            .collect::<Result<_>>()?;
+        self.run_batch(bound, plan.cas.as_ref(), timestamp, levels).await
+    }
+
+    /// One attempt at a protocol batch.
+    pub(super) async fn try_batch(
+        &self,
+        connection: &ConnectionContext,
+        request: &BatchRequest,
+    ) -> Result<Response> {
+        let levels =
+            Levels { consistency: request.consistency, serial: request.serial_consistency };
+        let now_micros = self.inner.clock.now_micros();
+        let mut plans = Vec::with_capacity(request.statements.len());
+        let mut bound = Vec::with_capacity(request.statements.len());
+        for (statement, values) in &request.statements {
+            let prepared = match statement {
+                BatchStatement::Text(text) => {
+                    self.plan(connection.keyspace.as_deref(), text, false)?
+                }
+                BatchStatement::Prepared(id) => self.find(id)?,
+            };
+            let Plan::Modify(plan) = &prepared.planned().plan else {
+                return Err(CqlError::invalid(
+                    "Invalid statement in batch: only UPDATE, INSERT and DELETE statements are allowed.",
+                ));
+            };
+            check_batched(&prepared.metadata.markers, values)?;
+            bound.push(BoundModify::bind(plan, &Bindings { values, now_micros })?);
+            plans.push(Arc::clone(plan));
+        }
+        batch::check(request.kind, &plans, false)?;
+        let cas = batch::cas_result(&plans);
+        self.run_batch(bound, cas.as_ref(), request.timestamp, levels).await
+    }
+
+    async fn run_batch(
+        &self,
+        bound: Vec<BoundModify>,
+        cas: Option<&CasResult>,
+        timestamp: Option<i64>,
+        levels: Levels,
+    ) -> Result<Response> {
+        let kind = if cas.is_some() { "lwt_batch" } else { "batch" };
+        let first = bound.first().map(|statement| Arc::clone(&statement.plan.table));
+        let (keyspace, table) =
+            first.as_ref().map_or(("", ""), |table| (table.keyspace.as_str(), table.name.as_str()));
+        self.inner.metrics.request(kind, keyspace, table);
+        levels.check(cas.is_some())?;
+        self.check_size(&bound)?;
+        match cas {
+            _ if bound.is_empty() => Ok(Response::Void),
+            Some(cas) => self.lwt(Lwt::new(bound, cas.clone())?, levels.serial).await,
+            None => self.write(bound, timestamp).await,
+        }
+    }
+
+    /// Large batches are refused when they touch several partitions.
+    fn check_size(&self, statements: &[BoundModify]) -> Result<()> {
+        let size: usize = statements.iter().map(BoundModify::size).sum();
+        if size <= self.inner.config.batch_bytes_max {
+            return Ok(());
+        }
+        let partitions: HashSet<(Uuid, &PartitionKey)> = statements
+            .iter()
+            .flat_map(|one| one.keys.iter().map(|key| (one.plan.table.id, key)))
+            .collect();
+        if partitions.len() > 1 {
+            return Err(CqlError::invalid("Batch too large"));
+        }
+        Ok(())
+    }
+
+    async fn write(
+        &self,
+        statements: Vec<BoundModify>,
+        timestamp: Option<i64>,
+    ) -> Result<Response> {
+        let job = move |context: &mut WriteContext<'_>| {
+            let tables = statements.iter().map(|statement| &statement.plan.table);
+            check_tables(context.catalog(), tables)?;
+            let changes = mutations(context, &statements, timestamp)?;
+            apply(context, &changes)
+        };
+        self.inner.storage.write(job).await?;
+        Ok(Response::Void)
+    }
+
+    async fn lwt(&self, lwt: Lwt, serial: Option<u16>) -> Result<Response> {
+        let table = Arc::clone(lwt.table());
+        match self.inner.faults.take_lwt(&table.keyspace, &table.name) {
+            None => self.run_lwt(lwt).await,
+            Some(LwtFault::AppliedLate { delay }) => {
+                let answer = self.run_lwt(lwt).await;
+                tokio::time::sleep(delay).await;
+                answer
+            }
+            Some(LwtFault::AppliedTimeout { answer, delay }) => {
+                self.run_lwt(lwt).await?;
+                tokio::time::sleep(delay).await;
+                Err(answer.give(serial).await)
+            }
+            Some(LwtFault::NotAppliedTimeout { answer, delay }) => {
+                tokio::time::sleep(delay).await;
+                Err(answer.give(serial).await)
+            }
+            Some(LwtFault::AppliedLater { answer, delay, on_touch }) => {
+                let put_off = PutOff::new(lwt);
+                let waits = on_touch && self.inner.later.wait_for_touch(&put_off);
+                if let Some(delay) = delay {
+                    // What still waits when the engine is dropped is lost.
+                    let inner = Arc::downgrade(&self.inner);
+                    self.inner.timers.spawn(async move {
+                        tokio::time::sleep(delay).await;
+                        if let Some(inner) = inner.upgrade() {
+                            Self { inner }.run_put_off(put_off).await;
+                        }
+                    });
+                } else if !waits {
+                    self.run_put_off(put_off).await;
+                }
+                Err(answer.give(serial).await)
+            }
+        }
+    }
+
+    async fn run_lwt(&self, lwt: Lwt) -> Result<Response> {
+        let later = Arc::clone(&self.inner.later);
+        let mut ended = Ended::new(Arc::clone(&self.inner.faults));
+        let columns = Arc::clone(&lwt.cas().columns);
+        let outcome = self.inner.storage.write(move |context| {
+            later.touch(context, &mut ended, lwt.table(), lwt.key())?;
+            Ok((lwt.run(context)?, ended))
+        });
+        let Outcome { rows, .. } = outcome.await?.0?;
+        Ok(Response::Rows(Rows { columns, rows, paging_state: None }))
+    }
+
+    async fn run_put_off(&self, put_off: Arc<PutOff>) {
+        let mut ended = Ended::new(Arc::clone(&self.inner.faults));
+        let run = move |context: &mut WriteContext<'_>| {
+            put_off.run(context, &mut ended)?;
+            Ok(ended)
+        };
+        if let Err(error) = self.inner.storage.write(run).await {
+            tracing::error!(%error, "an LWT that was put off could not be run");
+        }
+    }
+
+    pub(super) async fn ddl(&self, statement: &Arc<Statement>) -> Result<Response> {
+        let kind = match &**statement {
+            Statement::Truncate { .. } => "truncate",
+            _ => "ddl",
+        };
+        self.inner.metrics.request(kind, "", "");
+        let statement = Arc::clone(statement);
+        let changes =
+            self.inner.storage.write(move |context| ddl::run(context, &statement)).await?;
+        let mut changes = changes.into_iter();
+        let Some(first) = changes.next() else { return Ok(Response::Void) };
+        for change in std::iter::once(first.clone()).chain(changes) {
+            // Nobody may be listening.
+            let _ = self.inner.events.send(change);
+        }
+        Ok(Response::SchemaChange(first))
+    }
+}
+
+impl Levels {
+    /// Which levels a write may have.
+    fn check(self, conditional: bool) -> Result<()> {
+        let name = match self.consistency {
+            consistency::SERIAL => "SERIAL",
+            _ => "LOCAL_SERIAL",
+        };
+        if is_serial(self.consistency) {
+            return Err(CqlError::invalid(if conditional {
+                format!(
+                    "{name} is not supported as conditional update commit consistency. Use ANY if you mean \"make sure it is accepted but I don't care how many replicas commit it for non-SERIAL reads\""
+                )
+            } else {
+                "You must use conditional updates for serializable writes".to_owned()
+            }));
+        }
+        if conditional && !is_serial(self.serial.unwrap_or(consistency::SERIAL)) {
+            return Err(CqlError::new(
+                ErrorKind::Invalid,
+                "Invalid consistency for conditional update. Must be one of SERIAL or LOCAL_SERIAL",
+            ));
+        }
+        Ok(())
+    }
+}

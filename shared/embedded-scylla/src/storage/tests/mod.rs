@@ -1,0 +1,8 @@
+//! Tests of the storage against real directories.
+
+mod commits;
+mod crashes;
+mod formats;
+mod housekeeping;
+mod merging;
+mod reading;

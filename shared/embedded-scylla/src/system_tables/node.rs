@@ -1,0 +1,77 @@
+//! What the node says of itself and of its CDC generation.
+
+use super::VirtualReader;
+use super::rows::{bigint, inet, row, set, text, uuid};
+use crate::ddl::DATA_CENTER;
+use crate::mutation::Row;
+use crate::schema::Table;
+use bytes::Bytes;
+
+/// The release that the server says it is.
+const VERSION: &str = "5.4.6";
+
+/// The partitions of a table of `system`, `system_distributed` or `system_traces`.
+pub(super) fn partition_keys(reader: &VirtualReader, table: &str) -> Vec<Vec<Bytes>> {
+    match table {
+        "local" | "versions" => vec![vec![text("local")]],
+        "cdc_generation_timestamps" => vec![vec![text("timestamps")]],
+        "cdc_streams_descriptions_v2" => {
+            vec![vec![bigint(reader.node.generation.time_millis)]]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The rows of one of these partitions; none for any other key.
+pub(super) fn rows(reader: &VirtualReader, table: &Table, key: &[Bytes]) -> Vec<Row> {
+    if !partition_keys(reader, &table.name).iter().any(|present| present == key) {
+        return Vec::new();
+    }
+    match table.name.as_str() {
+        "local" => vec![local(reader, table)],
+        "versions" => {
+            vec![row(table, vec![("version", text(VERSION)), ("build_mode", text("release"))])]
+        }
+        "cdc_generation_timestamps" => {
+            vec![row(table, vec![("time", bigint(reader.node.generation.time_millis))])]
+        }
+        "cdc_streams_descriptions_v2" => {
+            let generation = &reader.node.generation;
+            generation
+                .tokens
+                .iter()
+                .zip(&generation.streams)
+                .map(|(token, stream)| {
+                    row(table, vec![("range_end", bigint(*token)), ("streams", set(&[stream.0]))])
+                })
+                .collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn local(reader: &VirtualReader, table: &Table) -> Row {
+    let node = &reader.node;
+    let mut tokens: Vec<String> = node.generation.tokens.iter().map(ToString::to_string).collect();
+    tokens.sort();
+    let address = inet(node.rpc_address);
+    row(
+        table,
+        vec![
+            ("bootstrapped", text("COMPLETED")),
+            ("broadcast_address", address.clone()),
+            ("cluster_name", text(&node.cluster_name)),
+            ("cql_version", text("3.3.1")),
+            ("data_center", text(DATA_CENTER)),
+            ("host_id", uuid(node.generation.host_id)),
+            ("listen_address", address.clone()),
+            ("native_protocol_version", text("4")),
+            ("partitioner", text("org.apache.cassandra.dht.Murmur3Partitioner")),
+            ("rack", text("rack1")),
+            ("release_version", text("3.0.8")),
+            ("rpc_address", address),
+            ("schema_version", uuid(reader.catalog.version)),
+            ("tokens", set(&tokens)),
+        ],
+    )
+}

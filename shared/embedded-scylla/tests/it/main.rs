@@ -1,0 +1,13 @@
+//! The server as clients see it: the unmodified driver, the official CDC reader, recorded frames of
+//! a real server, and the process itself.
+
+mod cdc_reader;
+mod cluster_state;
+mod driver;
+mod errors;
+mod fault_port;
+mod lwt;
+mod process;
+mod replay;
+mod support;
+mod types;

@@ -1,0 +1,156 @@
+//! The statements of the append as one trait, so that the append's state machine runs against the
+//! database as well as against a scripted one in memory. Nothing here retries: who may send what
+//! again is the state machine's business.
+
+use async_trait::async_trait;
+use domain::{RecordedEvent, Version};
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// A database request that did not give a usable answer.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum LedgerError {
+    /// The request was not carried out and never will be: it was never sent, or was refused before
+    /// it began.
+    #[error("not sent or refused")]
+    NotDone(#[source] Arc<dyn std::error::Error + Send + Sync>),
+    /// It may have been carried out, or may still be: timeout, broken connection, an error from the
+    /// middle of its execution.
+    #[error("no certain answer")]
+    Unknown(#[source] Arc<dyn std::error::Error + Send + Sync>),
+    /// The database answered, but not in the expected form.
+    #[error("unexpected answer")]
+    Answer(#[source] Arc<dyn std::error::Error + Send + Sync>),
+}
+
+/// How strong a read has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Strength {
+    /// Sees every acknowledged commit.
+    Quorum,
+    /// Also finishes every commit that was accepted but not acknowledged.
+    Serial,
+}
+
+/// What a read of an aggregate's partition shows.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Tail {
+    /// The fence; `None` also when the read matched no row.
+    pub(crate) fence: Option<Uuid>,
+    /// Events in ascending order.
+    pub(crate) events: Vec<RecordedEvent>,
+}
+
+/// One commit: the events of one command, contiguous, under the fence that was read.
+#[derive(Debug, Clone)]
+pub(crate) struct Commit {
+    pub(crate) aggregate_id: Uuid,
+    pub(crate) fence: Option<Uuid>,
+    pub(crate) events: Arc<[RecordedEvent]>,
+}
+
+/// What the commit's conditional update answers: the row as it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CommitAnswer {
+    pub(crate) applied: bool,
+    pub(crate) fence: Option<Uuid>,
+    pub(crate) event_id: Option<Uuid>,
+    pub(crate) command_id: Option<Uuid>,
+}
+
+/// What moving a fence answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FenceAnswer {
+    pub(crate) applied: bool,
+    /// The fence before the update.
+    pub(crate) fence: Option<Uuid>,
+}
+
+/// "This writer may be appending to this aggregate after this version."
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Intent {
+    pub(crate) writer: Uuid,
+    pub(crate) bucket: i64,
+    pub(crate) spread: i32,
+    pub(crate) aggregate_id: Uuid,
+    pub(crate) after: Version,
+    pub(crate) aggregate_type: &'static str,
+    pub(crate) topic: &'static str,
+}
+
+/// A heartbeat: one conditional change of the writer's row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Heartbeat {
+    pub(crate) writer: Uuid,
+    /// The counter that the row has; 0 when the row is to be created.
+    pub(crate) counter: i64,
+    /// The id of the change that gave the row this counter.
+    pub(crate) previous: Option<Uuid>,
+    /// The id of this change; the counter becomes one more.
+    pub(crate) attempt: Uuid,
+    pub(crate) oldest_bucket: i64,
+    pub(crate) newest_bucket: i64,
+    pub(crate) intent_spread: i32,
+}
+
+/// What a heartbeat answers: the row as it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HeartbeatAnswer {
+    pub(crate) applied: bool,
+    pub(crate) counter: Option<i64>,
+    pub(crate) attempt: Option<Uuid>,
+    pub(crate) state: Option<String>,
+}
+
+/// The statements. Each call is one request; none is repeated by the driver.
+#[async_trait]
+pub(crate) trait Ledger: Send + Sync + 'static {
+    /// The newest events, at most `limit`, and the fence (also of a partition without events).
+    async fn newest(
+        &self,
+        aggregate_id: Uuid,
+        limit: i32,
+        strength: Strength,
+    ) -> Result<Tail, ReadFailure>;
+
+    /// Events from `version` on, that one included, at most `limit`, oldest first.
+    async fn from(
+        &self,
+        aggregate_id: Uuid,
+        version: Version,
+        limit: i32,
+        strength: Strength,
+    ) -> Result<Tail, ReadFailure>;
+
+    /// One lightweight transaction: all events or none.
+    async fn commit(&self, commit: &Commit) -> Result<CommitAnswer, LedgerError>;
+
+    /// Moves the fence, if it still has the value read.
+    async fn move_fence(
+        &self,
+        aggregate_id: Uuid,
+        from: Option<Uuid>,
+        to: Uuid,
+    ) -> Result<FenceAnswer, LedgerError>;
+
+    /// Makes an intent durable.
+    async fn write_intent(&self, intent: &Intent) -> Result<(), LedgerError>;
+
+    /// Writes the events of one commit into the outbox, in one write with a server timestamp.
+    async fn announce(&self, events: &[RecordedEvent], topic: &str) -> Result<(), LedgerError>;
+
+    /// Creates or beats the writer's row.
+    async fn heartbeat(&self, heartbeat: &Heartbeat) -> Result<HeartbeatAnswer, LedgerError>;
+
+    /// Removes the writer's row, if it still has this counter. `true` when it is gone.
+    async fn remove_writer(&self, writer: Uuid, counter: i64) -> Result<bool, LedgerError>;
+}
+
+/// Why a read gave no events.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReadFailure {
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error(transparent)]
+    Corrupt(#[from] crate::error::CorruptError),
+}

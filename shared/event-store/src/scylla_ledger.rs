@@ -1,0 +1,369 @@
+//! The ledger's statements on the database, through the driver.
+
+use crate::error::{CorruptError, OpenError};
+use crate::failure;
+use crate::ledger::{
+    Commit, CommitAnswer, FenceAnswer, Heartbeat, HeartbeatAnswer, Intent, Ledger, LedgerError,
+    ReadFailure, Strength, Tail,
+};
+use crate::outbox::{self, Row};
+use crate::statements::Statements;
+use async_trait::async_trait;
+use domain::{RecordedEvent, Version};
+use scylla::client::session::Session;
+use scylla::policies::retry::FallthroughRetryPolicy;
+use scylla::response::query_result::QueryResult;
+use scylla::serialize::SerializationError;
+use scylla::serialize::row::{RowSerializationContext, SerializeRow};
+use scylla::serialize::writers::RowWriter;
+use scylla::statement::batch::{Batch, BatchType};
+use scylla::statement::prepared::PreparedStatement;
+use scylla::value::CqlTimestamp;
+use std::sync::Arc;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// How many partitions the writers' rows are spread over; whoever settles reads them all.
+pub(crate) const WRITERS_SPREAD: u128 = 16;
+
+/// [`Ledger`] on the database. Tables are looked up in the session's keyspace.
+#[derive(Debug)]
+pub(crate) struct ScyllaLedger {
+    session: Arc<Session>,
+    statements: Statements,
+}
+
+impl ScyllaLedger {
+    pub(crate) async fn prepare(
+        session: Arc<Session>,
+        request_timeout: Duration,
+        announce_timeout: Duration,
+    ) -> Result<Self, OpenError> {
+        let statements = Statements::prepare(&session, request_timeout, announce_timeout).await?;
+        Ok(Self { session, statements })
+    }
+
+    async fn execute(
+        &self,
+        statement: &PreparedStatement,
+        values: impl SerializeRow,
+    ) -> Result<QueryResult, LedgerError> {
+        self.session.execute_unpaged(statement, values).await.map_err(failure::of_request)
+    }
+
+    async fn read(
+        &self,
+        statement: &PreparedStatement,
+        values: impl SerializeRow,
+    ) -> Result<Tail, ReadFailure> {
+        let rows = self.execute(statement, values).await?.into_rows_result();
+        let rows = rows.map_err(failure::of_answer)?;
+        let mut tail = Tail::default();
+        for row in rows.rows::<FencedRow>().map_err(failure::of_answer)? {
+            let row = row.map_err(failure::of_answer)?;
+            tail.fence = row.fence;
+            tail.events.extend(row.into_event()?);
+        }
+        // The partition is stored newest first; an ascending read is ascending already.
+        tail.events.sort_unstable_by_key(|event| event.version);
+        Ok(tail)
+    }
+
+    /// A batch on one partition, treated like the prepared statements.
+    fn batch(&self, like: &PreparedStatement) -> Batch {
+        let mut batch = Batch::new(BatchType::Unlogged);
+        batch.set_retry_policy(Some(Arc::new(FallthroughRetryPolicy::new())));
+        batch.set_request_timeout(like.get_request_timeout());
+        batch
+    }
+}
+
+/// A row of `event_store`: the event's columns, then the partition's fence.
+#[derive(scylla::DeserializeRow)]
+#[scylla(flavor = "enforce_order")]
+struct FencedRow {
+    aggregate_id: Uuid,
+    sequence_number: Option<i64>,
+    event_id: Option<Uuid>,
+    aggregate_type: Option<String>,
+    event_type: Option<String>,
+    schema_version: Option<i32>,
+    event_data: Option<String>,
+    metadata: Option<String>,
+    recorded_at: Option<CqlTimestamp>,
+    fence: Option<Uuid>,
+}
+
+impl FencedRow {
+    /// `None` for a partition that holds nothing but its fence.
+    fn into_event(self) -> Result<Option<RecordedEvent>, CorruptError> {
+        if self.sequence_number.is_none() {
+            return Ok(None);
+        }
+        let row = Row {
+            aggregate_id: self.aggregate_id,
+            sequence_number: self.sequence_number,
+            event_id: self.event_id,
+            aggregate_type: self.aggregate_type,
+            event_type: self.event_type,
+            schema_version: self.schema_version,
+            event_data: self.event_data,
+            metadata: self.metadata,
+            recorded_at: self.recorded_at,
+        };
+        row.into_event().map(Some)
+    }
+}
+
+/// Values of an appended row in the order of the statement.
+type AppendValues<'a> =
+    (Uuid, Uuid, &'a str, &'a str, i32, &'a str, String, CqlTimestamp, Uuid, i64);
+
+/// The same with the fence of the condition behind them.
+type ConditionalValues<'a> =
+    (Uuid, Uuid, &'a str, &'a str, i32, &'a str, String, CqlTimestamp, Uuid, i64, Option<Uuid>);
+
+/// The rows of a conditional batch: the first one carries the condition.
+enum AppendRow<'a> {
+    Conditional(ConditionalValues<'a>),
+    Plain(AppendValues<'a>),
+}
+
+impl SerializeRow for AppendRow<'_> {
+    fn serialize(
+        &self,
+        ctx: &RowSerializationContext<'_>,
+        writer: &mut RowWriter<'_>,
+    ) -> Result<(), SerializationError> {
+        match self {
+            Self::Conditional(values) => values.serialize(ctx, writer),
+            Self::Plain(values) => values.serialize(ctx, writer),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        false
+    }
+}
+
+/// A commit is asked for without an event.
+#[derive(Debug, thiserror::Error)]
+#[error("a commit has at least one event")]
+struct EmptyCommit;
+
+/// A lightweight transaction answered without telling whether it applied.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer has no [applied]")]
+struct NoRow;
+
+fn append_values(event: &RecordedEvent) -> Result<AppendValues<'_>, LedgerError> {
+    Ok((
+        event.event_id,
+        event.metadata.command_id,
+        &event.aggregate_type,
+        &event.event_type,
+        schema_version(event)?,
+        &event.payload,
+        metadata(event)?,
+        CqlTimestamp(event.recorded_at.0),
+        event.aggregate_id,
+        sequence_number(event.version)?,
+    ))
+}
+
+fn metadata(event: &RecordedEvent) -> Result<String, LedgerError> {
+    serde_json::to_string(&event.metadata).map_err(not_done)
+}
+
+fn schema_version(event: &RecordedEvent) -> Result<i32, LedgerError> {
+    i32::try_from(event.schema_version).map_err(not_done)
+}
+
+fn sequence_number(version: Version) -> Result<i64, LedgerError> {
+    i64::try_from(version.0).map_err(not_done)
+}
+
+fn not_done(error: impl std::error::Error + Send + Sync + 'static) -> LedgerError {
+    LedgerError::NotDone(Arc::new(error))
+}
+
+/// The partition of `writers` that a writer's row is in.
+fn writers_spread(writer: Uuid) -> i32 {
+    i32::try_from(writer.as_u128() % WRITERS_SPREAD).unwrap_or_default()
+}
+
+#[async_trait]
+impl Ledger for ScyllaLedger {
+    async fn newest(&self, id: Uuid, limit: i32, strength: Strength) -> Result<Tail, ReadFailure> {
+        let statement = match strength {
+            Strength::Quorum => &self.statements.newest,
+            Strength::Serial => &self.statements.newest_serial,
+        };
+        self.read(statement, (id, limit)).await
+    }
+
+    async fn from(
+        &self,
+        id: Uuid,
+        version: Version,
+        limit: i32,
+        strength: Strength,
+    ) -> Result<Tail, ReadFailure> {
+        let statement = match strength {
+            Strength::Quorum => &self.statements.from,
+            Strength::Serial => &self.statements.from_serial,
+        };
+        let version = sequence_number(version)?;
+        self.read(statement, (id, version, limit)).await
+    }
+
+    async fn commit(&self, commit: &Commit) -> Result<CommitAnswer, LedgerError> {
+        let (first, more) = commit.events.split_first().ok_or_else(|| not_done(EmptyCommit))?;
+        let (a, b, c, d, e, f, g, h, i, j) = append_values(first)?;
+        let first = (a, b, c, d, e, f, g, h, i, j, commit.fence);
+        let result = if more.is_empty() {
+            // One statement: the driver routes it to one replica, which avoids contention.
+            self.execute(&self.statements.commit, first).await?
+        } else {
+            let mut batch = self.batch(&self.statements.commit);
+            batch.append_statement(self.statements.commit.clone());
+            let mut values = vec![AppendRow::Conditional(first)];
+            for event in more {
+                batch.append_statement(self.statements.commit_more.clone());
+                values.push(AppendRow::Plain(append_values(event)?));
+            }
+            self.session.batch(&batch, values).await.map_err(failure::of_request)?
+        };
+        commit_answer(result)
+    }
+
+    async fn move_fence(
+        &self,
+        id: Uuid,
+        from: Option<Uuid>,
+        to: Uuid,
+    ) -> Result<FenceAnswer, LedgerError> {
+        let result = self.execute(&self.statements.move_fence, (to, id, from)).await?;
+        let rows = result.into_rows_result().map_err(failure::of_answer)?;
+        let (applied, fence) = rows.first_row().map_err(failure::of_answer)?;
+        Ok(FenceAnswer { applied, fence })
+    }
+
+    async fn write_intent(&self, intent: &Intent) -> Result<(), LedgerError> {
+        let after = sequence_number(intent.after)?;
+        let values = (
+            intent.writer,
+            intent.bucket,
+            intent.spread,
+            intent.aggregate_id,
+            after,
+            intent.aggregate_type,
+            intent.topic,
+        );
+        self.execute(&self.statements.write_intent, values).await.map(drop)
+    }
+
+    async fn announce(&self, events: &[RecordedEvent], topic: &str) -> Result<(), LedgerError> {
+        let mut rows = Vec::with_capacity(events.len());
+        for event in events {
+            rows.push((
+                event.aggregate_id,
+                sequence_number(event.version)?,
+                event.event_id,
+                event.aggregate_type.as_str(),
+                event.event_type.as_str(),
+                schema_version(event)?,
+                event.payload.as_str(),
+                metadata(event)?,
+                CqlTimestamp(event.recorded_at.0),
+                topic,
+                outbox::message_key(event.aggregate_id),
+            ));
+        }
+        if let [row] = rows.as_slice() {
+            return self.execute(&self.statements.announce, row).await.map(drop);
+        }
+        let mut batch = self.batch(&self.statements.announce);
+        for _ in &rows {
+            batch.append_statement(self.statements.announce.clone());
+        }
+        self.session.batch(&batch, rows).await.map(drop).map_err(failure::of_request)
+    }
+
+    async fn heartbeat(&self, beat: &Heartbeat) -> Result<HeartbeatAnswer, LedgerError> {
+        let (id, spread) = (beat.writer, writers_spread(beat.writer));
+        let (oldest, newest) = (beat.oldest_bucket, beat.newest_bucket);
+        let result = match beat.previous {
+            None => {
+                let values = (beat.attempt, oldest, newest, beat.intent_spread, spread, id);
+                self.execute(&self.statements.create_writer, values).await?
+            }
+            Some(previous) => {
+                let (counter, next) = (beat.counter, beat.counter + 1);
+                let values = (next, beat.attempt, oldest, newest, spread, id, counter, previous);
+                self.execute(&self.statements.heartbeat, values).await?
+            }
+        };
+        let rows = result.into_rows_result().map_err(failure::of_answer)?;
+        let answer: WriterRow = rows.first_row().map_err(failure::of_answer)?;
+        Ok(HeartbeatAnswer {
+            applied: answer.applied,
+            counter: answer.counter,
+            attempt: answer.attempt,
+            state: answer.state,
+        })
+    }
+
+    async fn remove_writer(&self, writer: Uuid, counter: i64) -> Result<bool, LedgerError> {
+        let values = (writers_spread(writer), writer, counter);
+        let result = self.execute(&self.statements.remove_writer, values).await?;
+        let rows = result.into_rows_result().map_err(failure::of_answer)?;
+        let row: RemovedRow = rows.first_row().map_err(failure::of_answer)?;
+        Ok(row.applied || row.counter.is_none())
+    }
+}
+
+/// The columns of the heartbeat's conditions.
+#[derive(scylla::DeserializeRow)]
+struct WriterRow {
+    #[scylla(rename = "[applied]")]
+    applied: bool,
+    counter: Option<i64>,
+    attempt: Option<Uuid>,
+    state: Option<String>,
+}
+
+/// The columns of the removal's conditions.
+#[derive(scylla::DeserializeRow)]
+struct RemovedRow {
+    #[scylla(rename = "[applied]")]
+    applied: bool,
+    counter: Option<i64>,
+    #[expect(dead_code, reason = "the answer has it, the decision does not need it")]
+    state: Option<String>,
+}
+
+fn commit_answer(result: QueryResult) -> Result<CommitAnswer, LedgerError> {
+    let rows = result.into_rows_result().map_err(failure::of_answer)?;
+    // A batch answers with one row per statement; the first one carries the condition, and a batch
+    // has key columns that a single statement has not: columns are matched by name.
+    let specs = rows.column_specs();
+    let at = |name| specs.get_by_name(name).map(|(index, _)| index);
+    let places = [at("[applied]"), at("fence"), at("event_id"), at("command_id")];
+    let row: scylla::value::Row = match rows.rows().map_err(failure::of_answer)?.next() {
+        Some(row) => row.map_err(failure::of_answer)?,
+        None => return Err(failure::of_answer(NoRow)),
+    };
+    let value = |index: Option<usize>| index.and_then(|i| row.columns.get(i)?.as_ref());
+    let uuid = |index| value(index).and_then(scylla::value::CqlValue::as_uuid);
+    let [applied, fence, event_id, command_id] = places;
+    match value(applied).and_then(scylla::value::CqlValue::as_boolean) {
+        Some(applied) => Ok(CommitAnswer {
+            applied,
+            fence: uuid(fence),
+            event_id: uuid(event_id),
+            command_id: uuid(command_id),
+        }),
+        None => Err(failure::of_answer(NoRow)),
+    }
+}

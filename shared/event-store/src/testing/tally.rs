@@ -1,0 +1,122 @@
+//! The smallest aggregate that can refuse, find its effect already there, and record several events.
+
+use domain::{
+    Aggregate, CommitPlace, Decision, DecisionContext, DomainError, DomainEvent, EventKind,
+    EventMetadata, RecordedEvent, RefusalKind, Timestamp, Version,
+};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// A sum.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Tally {
+    pub(crate) total: u64,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum TallyCommand {
+    /// One event.
+    Add(u64),
+    /// One event per number.
+    AddEach(Vec<u64>),
+    /// Adds one, unless the total is above the limit.
+    AddBelow(u64),
+    /// Adds one, unless the total is below the limit.
+    AddFrom(u64),
+    /// Raises the total to a number; nothing to do when it is there already.
+    RaiseTo(u64),
+}
+
+impl TallyCommand {
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Add(_) => "add",
+            Self::AddEach(_) => "add_each",
+            Self::AddBelow(_) => "add_below",
+            Self::AddFrom(_) => "add_from",
+            Self::RaiseTo(_) => "raise_to",
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", content = "data")]
+pub(crate) enum TallyEvent {
+    #[serde(rename = "TallyAdded")]
+    Added { number: u64 },
+}
+
+impl DomainEvent for TallyEvent {
+    fn kind(&self) -> EventKind {
+        EventKind::new("TallyAdded", 1)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("the total is {total}")]
+pub(crate) struct TallyError {
+    pub(crate) total: u64,
+}
+
+impl DomainError for TallyError {
+    fn code(&self) -> &'static str {
+        "tally_full"
+    }
+
+    fn kind(&self) -> RefusalKind {
+        RefusalKind::WrongState
+    }
+}
+
+impl Aggregate for Tally {
+    const TYPE: &'static str = "tally";
+    const TOPIC: &'static str = "tallies.events";
+    type Command = TallyCommand;
+    type Event = TallyEvent;
+    type Error = TallyError;
+
+    fn decide(&self, command: TallyCommand, _: &DecisionContext) -> Decision<Self> {
+        let total = self.total;
+        let numbers = match command {
+            TallyCommand::Add(number) => vec![number],
+            TallyCommand::AddEach(numbers) => numbers,
+            TallyCommand::AddBelow(limit) if total < limit => vec![1],
+            TallyCommand::AddFrom(limit) if total >= limit => vec![1],
+            TallyCommand::AddBelow(_) | TallyCommand::AddFrom(_) => {
+                return Err(TallyError { total });
+            }
+            TallyCommand::RaiseTo(wanted) if wanted <= total => Vec::new(),
+            TallyCommand::RaiseTo(wanted) => vec![wanted - total],
+        };
+        Ok(numbers.into_iter().map(|number| TallyEvent::Added { number }).collect())
+    }
+
+    fn apply(&mut self, event: &TallyEvent) {
+        let TallyEvent::Added { number } = event;
+        self.total += number;
+    }
+}
+
+/// A stored event that adds one, as if another process had committed it.
+pub(crate) fn event(aggregate_id: Uuid, version: u64) -> RecordedEvent {
+    let id = Uuid::from_u128(0xE000_0000 + u128::from(version));
+    RecordedEvent {
+        event_id: id,
+        aggregate_id,
+        aggregate_type: Tally::TYPE.to_owned(),
+        version: Version(version),
+        event_type: "TallyAdded".to_owned(),
+        schema_version: 1,
+        recorded_at: Timestamp(0),
+        metadata: EventMetadata {
+            command_id: id,
+            fingerprint: "another".to_owned(),
+            causation_id: id,
+            correlation_id: id,
+            actor: None,
+            trace_parent: None,
+            commit: CommitPlace { index: 0, count: 1 },
+        },
+        payload: r#"{"number":1}"#.to_owned(),
+    }
+}

@@ -1,0 +1,7 @@
+//! The append's state machine over a scripted ledger, under a paused clock.
+
+mod bounds;
+mod commands;
+mod engine;
+mod unknown;
+mod writer;

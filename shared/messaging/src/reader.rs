@@ -1,0 +1,132 @@
+//! Reads a topic from its beginning, as an auditor does: all partitions, no consumer group, nothing
+//! committed.
+
+use rdkafka::consumer::{BaseConsumer, Consumer, StreamConsumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{Headers, Message as _};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// One record of a topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReceivedMessage {
+    /// Topic.
+    pub topic: String,
+    /// Partition.
+    pub partition: i32,
+    /// Offset in the partition.
+    pub offset: i64,
+    /// Record key; empty when it has none.
+    pub key: String,
+    /// By name.
+    pub headers: BTreeMap<String, String>,
+    /// The record's value.
+    pub payload: String,
+}
+
+impl ReceivedMessage {
+    /// A CloudEvents attribute, without its `ce_` prefix.
+    pub fn attribute(&self, name: &str) -> Option<&str> {
+        self.headers.get(&format!("ce_{name}")).map(String::as_str)
+    }
+
+    /// The version of the aggregate that the event made.
+    pub fn version(&self) -> Option<u64> {
+        self.attribute("sequence")?.parse().ok()
+    }
+}
+
+/// Why a topic cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The broker cannot be asked, or the topic is not there.
+    #[error("read topic {topic}")]
+    Kafka {
+        /// Topic.
+        topic: String,
+        /// What librdkafka says.
+        source: KafkaError,
+    },
+    /// Key, header or payload is not UTF-8.
+    #[error("record {partition}/{offset} of {topic} is not text")]
+    NotText {
+        /// Topic.
+        topic: String,
+        /// Partition.
+        partition: i32,
+        /// Offset.
+        offset: i64,
+    },
+}
+
+/// Follows some topics from their beginning.
+pub struct TopicReader {
+    consumer: StreamConsumer,
+}
+
+impl TopicReader {
+    /// Starts at the first record of every partition of `topics`, which must exist. Blocks for at
+    /// most `timeout` per topic while the broker is asked for its partitions.
+    pub fn from_beginning(
+        brokers: &[String],
+        topics: &[&str],
+        timeout: Duration,
+    ) -> Result<Self, ReadError> {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", brokers.join(","))
+            .set("group.id", "topic-reader")
+            .set("enable.auto.commit", "false")
+            .set("fetch.wait.max.ms", "10")
+            .set("allow.auto.create.topics", "false");
+        let mut assignment = TopicPartitionList::new();
+        for topic in topics {
+            let failed = |source| ReadError::Kafka { topic: (*topic).to_owned(), source };
+            let probe: BaseConsumer = config.create().map_err(failed)?;
+            let metadata = probe.fetch_metadata(Some(topic), timeout).map_err(failed)?;
+            for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
+                assignment
+                    .add_partition_offset(topic, partition.id(), Offset::Beginning)
+                    .map_err(failed)?;
+            }
+        }
+        let failed = |source| ReadError::Kafka { topic: topics.join(","), source };
+        let consumer: StreamConsumer = config.create().map_err(failed)?;
+        consumer.assign(&assignment).map_err(failed)?;
+        Ok(Self { consumer })
+    }
+
+    /// The next record, however long it takes.
+    pub async fn next(&self) -> Result<ReceivedMessage, ReadError> {
+        let message = self
+            .consumer
+            .recv()
+            .await
+            .map_err(|source| ReadError::Kafka { topic: "of the assignment".to_owned(), source })?;
+        let not_text = || ReadError::NotText {
+            topic: message.topic().to_owned(),
+            partition: message.partition(),
+            offset: message.offset(),
+        };
+        let text = |bytes: Option<&[u8]>| {
+            std::str::from_utf8(bytes.unwrap_or_default())
+                .map(str::to_owned)
+                .map_err(|_| not_text())
+        };
+        let mut headers = BTreeMap::new();
+        if let Some(found) = message.headers() {
+            for header in found.iter() {
+                headers.insert(header.key.to_owned(), text(header.value)?);
+            }
+        }
+        Ok(ReceivedMessage {
+            topic: message.topic().to_owned(),
+            partition: message.partition(),
+            offset: message.offset(),
+            key: text(message.key())?,
+            headers,
+            payload: text(message.payload())?,
+        })
+    }
+}

@@ -1,0 +1,73 @@
+//! Topics are created on purpose, with their number of partitions, never by the way.
+
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use std::time::Duration;
+
+/// The topics of all aggregate types, one each.
+pub fn all() -> Vec<&'static str> {
+    domain::event_kinds().iter().filter_map(|(kind, _)| domain::topic_of(kind)).collect()
+}
+
+/// What became of one topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Created {
+    /// Topic.
+    pub topic: &'static str,
+    /// `false`: it was there already and was left as it is.
+    pub is_new: bool,
+}
+
+/// Why topics could not be created.
+#[derive(Debug, thiserror::Error)]
+pub enum TopicError {
+    /// The broker cannot be asked.
+    #[error("ask the broker to create topics")]
+    Admin {
+        /// What librdkafka says.
+        #[from]
+        source: KafkaError,
+    },
+    /// The broker refuses.
+    #[error("create topic {topic}: {code}")]
+    Refused {
+        /// Topic.
+        topic: String,
+        /// The broker's answer.
+        code: RDKafkaErrorCode,
+    },
+}
+
+/// Creates the topics of all aggregate types that are not there yet. Safe to repeat: an existing
+/// topic is never changed, partitions are never added silently, because a key's partition depends
+/// on their number.
+pub async fn create(
+    brokers: &[String],
+    partitions: i32,
+    replication: i32,
+    timeout: Duration,
+) -> Result<Vec<Created>, TopicError> {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", brokers.join(",")).create()?;
+    let names = all();
+    let topics: Vec<NewTopic<'_>> = names
+        .iter()
+        .map(|topic| NewTopic::new(topic, partitions, TopicReplication::Fixed(replication)))
+        .collect();
+    let options =
+        AdminOptions::new().operation_timeout(Some(timeout)).request_timeout(Some(timeout));
+    let results = admin.create_topics(&topics, &options).await?;
+    let mut created = Vec::with_capacity(results.len());
+    for (result, topic) in results.into_iter().zip(names) {
+        match result {
+            Ok(_) => created.push(Created { topic, is_new: true }),
+            Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {
+                created.push(Created { topic, is_new: false });
+            }
+            Err((topic, code)) => return Err(TopicError::Refused { topic, code }),
+        }
+    }
+    Ok(created)
+}

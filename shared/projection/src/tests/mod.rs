@@ -1,0 +1,9 @@
+//! Folds against a table of expected rows and a model of timestamps; statements against the
+//! embedded engine.
+
+mod database;
+mod folds;
+mod lists;
+mod model;
+mod samples;
+mod stage;

@@ -1,0 +1,179 @@
+//! What every request has, whatever becomes of it: a correlation id that comes back with the
+//! answer, the trace it belongs to, a line in the log, and a problem document when it is refused.
+
+use std::sync::LazyLock;
+use std::time::Instant;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use prometheus::{IntCounterVec, register_int_counter_vec};
+use tracing::{debug, warn};
+use uuid::Uuid;
+
+use crate::problem::Problem;
+
+const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
+const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// Codes are literals of the code.
+static PROBLEMS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    register_int_counter_vec!(
+        "http_problems_total",
+        "Requests refused or failed, by code.",
+        &["code"]
+    )
+    .expect("registered once")
+});
+
+/// Where a request belongs. Handlers find it among the request's extensions.
+#[derive(Debug, Clone)]
+pub struct RequestContext {
+    /// The client's, else a new one.
+    pub correlation_id: Uuid,
+    /// The client's W3C trace context, where it sent a valid one.
+    pub trace_parent: Option<String>,
+}
+
+impl RequestContext {
+    /// What a person searches for: the trace, or what stands for it when there is none.
+    #[must_use]
+    pub fn trace_id(&self) -> String {
+        match self.trace_parent.as_deref().and_then(|parent| parent.split('-').nth(1)) {
+            Some(trace_id) => trace_id.to_owned(),
+            None => self.correlation_id.simple().to_string(),
+        }
+    }
+}
+
+/// The outermost layer of a router, for `axum::middleware::from_fn_with_state`. Takes
+/// `X-Correlation-Id` and `traceparent`, and makes the document of every [`Problem`]. The state is
+/// the outcome of requests whose problem tells none, for routers whose requests have outcomes.
+pub async fn in_context(
+    State(outcome): State<Option<&'static str>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let started = Instant::now();
+    let given = correlation_id(request.headers());
+    let context = RequestContext {
+        correlation_id: given.as_ref().ok().copied().flatten().unwrap_or_else(Uuid::now_v7),
+        trace_parent: trace_parent(request.headers()),
+    };
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let response = match given {
+        Ok(_) => {
+            request.extensions_mut().insert(context.clone());
+            next.run(request).await
+        }
+        Err(problem) => problem.into_response(),
+    };
+    let mut response = documented(response, &context, outcome);
+    let id = HeaderValue::from_str(&context.correlation_id.to_string());
+    response.headers_mut().insert(CORRELATION_ID, id.expect("a uuid is visible ASCII"));
+    let status = response.status().as_u16();
+    let elapsed_ms = started.elapsed().as_millis();
+    debug!(%method, path, status, elapsed_ms, correlation_id = %context.correlation_id, "answered");
+    response
+}
+
+/// Gives a refusal its document, its count and its line in the log.
+fn documented(
+    mut response: Response,
+    context: &RequestContext,
+    outcome: Option<&'static str>,
+) -> Response {
+    let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
+    PROBLEMS.with_label_values(&[problem.code()]).inc();
+    let (code, correlation_id) = (problem.code(), context.correlation_id);
+    if problem.status().is_server_error() {
+        warn!(code, error = problem.cause(), %correlation_id, "request failed");
+    } else {
+        debug!(code, detail = problem.detail(), "request refused");
+    }
+    problem.document(response, context, outcome)
+}
+
+fn correlation_id(headers: &HeaderMap) -> Result<Option<Uuid>, Problem> {
+    let mut values = headers.get_all(CORRELATION_ID).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => {
+            let id = value.to_str().ok().and_then(parse_id);
+            id.map(Some).ok_or_else(malformed_correlation_id)
+        }
+        (Some(_), Some(_)) => Err(malformed_correlation_id()),
+    }
+}
+
+fn malformed_correlation_id() -> Problem {
+    Problem::malformed("malformed_correlation_id", "X-Correlation-Id must be one UUID")
+}
+
+/// Reads a UUID in its usual form, with hyphens: what has one id has one address.
+#[must_use]
+pub fn parse_id(text: &str) -> Option<Uuid> {
+    (text.len() == 36).then(|| Uuid::try_parse(text).ok()).flatten()
+}
+
+/// A header that is not valid is passed over, as the W3C's text says, for the sake of the request.
+fn trace_parent(headers: &HeaderMap) -> Option<String> {
+    let mut values = headers.get_all(TRACE_PARENT).iter();
+    let value = values.next()?.to_str().ok()?;
+    (values.next().is_none() && is_trace_parent(value)).then(|| value.to_owned())
+}
+
+/// `version-traceid-parentid-flags`. A version later than 00 may add more parts; those are not
+/// understood here, so only the known form is taken.
+fn is_trace_parent(value: &str) -> bool {
+    let hex = |part: &str, length| {
+        part.len() == length && part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let some = |part: &str| part.bytes().any(|byte| byte != b'0');
+    let parts: Vec<_> = value.splitn(5, '-').collect();
+    let [version, trace_id, parent_id, flags] = parts[..] else { return false };
+    hex(version, 2)
+        && version != "ff"
+        && hex(trace_id, 32)
+        && some(trace_id)
+        && hex(parent_id, 16)
+        && some(parent_id)
+        && hex(flags, 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{is_trace_parent, parse_id};
+    use uuid::Uuid;
+
+    #[test]
+    fn a_trace_parent_is_valid_or_passed_over() {
+        let valid = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        assert!(is_trace_parent(valid));
+        for invalid in [
+            "",
+            "00",
+            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-1",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
+        ] {
+            assert!(!is_trace_parent(invalid), "{invalid}");
+        }
+    }
+
+    #[test]
+    fn an_id_has_one_form() {
+        let id = Uuid::from_u128(0xABCD);
+        assert_eq!(parse_id(&id.to_string()), Some(id));
+        let braced = id.braced().to_string();
+        for other in ["", "7", &id.simple().to_string(), &braced, &"é".repeat(18)] {
+            assert_eq!(parse_id(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! The process shell: what every process does before, beside and after its own work.
+//!
+//! A process's `main` is one call to [`main`]. It reads the configuration ([`config`]), starts the
+//! log ([`telemetry`]) and the admin port (`/livez`, `/readyz`, `/metrics`, on a thread of its own),
+//! and hands a [`Process`] to `run`. There the process connects ([`Process::scylla`]), waits for its
+//! tables ([`Process::wait_for_schema`]), registers workers ([`Process::worker`]) and ends with
+//! [`Process::run_until_shutdown`]. A signal cancels one token: workers stop taking work, finish
+//! what is in flight, and return; then the process exits 0. A worker that fails takes the process
+//! down with exit code 1, a bad configuration is exit code 64.
+//!
+//! This crate knows no aggregate, and no table but `schema_migrations` and `settings`.
+
+mod process;
+mod readiness;
+mod shutdown;
+mod supervisor;
+
+pub mod backoff;
+pub mod config;
+pub mod http;
+pub mod problem;
+pub mod schema;
+pub mod session;
+pub mod telemetry;
+
+mod addresses;
+mod admin;
+mod process_metrics;
+
+pub use backoff::{Backoff, BackoffConfig};
+pub use config::Secret;
+pub use http::HttpConfig;
+pub use problem::Problem;
+pub use process::{Process, main};
+pub use readiness::Readiness;
+pub use schema::{Migration, MigrationSet, Settings};
+pub use session::ScyllaConfig;
+pub use shutdown::Stopped;
+pub use telemetry::chain;
+
+pub use tokio_util::sync::CancellationToken;

@@ -1,0 +1,276 @@
+//! The life of a process: arguments → configuration → log → admin port → `run` → exit code.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{CommandFactory, FromArgMatches, Parser};
+use scylla::client::session::Session;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use crate::addresses::{self, Addresses};
+use crate::backoff::{Backoff, BackoffConfig};
+use crate::config::{Loaded, Shutdown, Sources};
+use crate::http::HttpConfig;
+use crate::readiness::{Phase, Readiness};
+use crate::schema::{self, MigrationSet, Settings};
+use crate::session::ScyllaConfig;
+use crate::shutdown::Stopped;
+use crate::supervisor::Supervisor;
+use crate::telemetry::chain;
+use crate::{admin, process_metrics, session, shutdown, telemetry};
+
+/// Exit code of a bad configuration.
+const EXIT_CONFIG: u8 = 64;
+
+/// Pauses between looks for the schema when the session is not the shell's own.
+const SCHEMA_PAUSES: BackoffConfig = BackoffConfig { initial_ms: 50, max_ms: 1000 };
+
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// Directory with default.toml and the process's own file [default: ./config]
+    #[arg(long, value_name = "DIR")]
+    config_dir: Option<PathBuf>,
+    /// Print the configuration that would be used, secrets hidden, and end
+    #[arg(long)]
+    check_config: bool,
+    /// End when standard input ends, as after SIGTERM
+    #[arg(long, env = "APP_PARENT_PIPE", value_parser = clap::builder::FalseyValueParser::new(),
+          num_args = 0, default_missing_value = "true")]
+    parent_pipe: bool,
+}
+
+/// Runs a process from its arguments to its exit code.
+///
+/// `name` is the name of the binary, its configuration file and its metrics; `defaults` is the text
+/// of `config/<name>.toml`, compiled in. Exit codes: 0 after a clean end, 64 for a bad
+/// configuration, 1 for any other failure.
+pub fn main<C, F, Fut>(name: &'static str, defaults: &'static str, run: F) -> ExitCode
+where
+    C: DeserializeOwned + Serialize + Send + 'static,
+    F: FnOnce(Process<C>) -> Fut,
+    Fut: Future<Output = anyhow::Result<()>>,
+{
+    let command = Arguments::command().name(name);
+    let arguments = match command.try_get_matches().and_then(|m| Arguments::from_arg_matches(&m)) {
+        Ok(arguments) => arguments,
+        Err(error) => error.exit(),
+    };
+    let loaded = Sources::of_process(arguments.config_dir.as_deref())
+        .and_then(|sources| crate::config::load::<C>(name, defaults, &sources));
+    let loaded = match loaded {
+        Ok(loaded) => loaded,
+        Err(error) => return refuse(name, &error),
+    };
+    if arguments.check_config {
+        return print_config(name, &loaded);
+    }
+    if let Err(error) = telemetry::init(&loaded.shell.log) {
+        return refuse(name, &error);
+    }
+    telemetry::log_panics();
+    match start_and_run(name, loaded, arguments.parent_pipe, run) {
+        Ok(()) => {
+            info!(process = name, "ended");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            error!(process = name, error = %chain(error.as_ref()), "process failed");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "there is no log before its configuration is known")]
+fn refuse(name: &str, reason: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("{name}: {reason}");
+    ExitCode::from(EXIT_CONFIG)
+}
+
+#[expect(clippy::print_stdout, reason = "this is what --check-config is for")]
+fn print_config<C: Serialize>(name: &str, loaded: &Loaded<C>) -> ExitCode {
+    match loaded.to_toml() {
+        Ok(text) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => refuse(name, &error),
+    }
+}
+
+fn start_and_run<C, F, Fut>(
+    name: &'static str,
+    loaded: Loaded<C>,
+    parent_pipe: bool,
+    run: F,
+) -> anyhow::Result<()>
+where
+    F: FnOnce(Process<C>) -> Fut,
+    Fut: Future<Output = anyhow::Result<()>>,
+{
+    let Loaded { shell, config } = loaded;
+    let version = env!("CARGO_PKG_VERSION");
+    info!(process = name, version, pid = std::process::id(), "starting");
+    let shutdown = CancellationToken::new();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name(name)
+        .build()
+        .context("start the runtime")?;
+    // Before anyone can know that the process is there: a signal is never too early.
+    let signals = {
+        let _inside = runtime.enter();
+        shutdown::on_signals(shutdown.clone()).context("register signals")?
+    };
+    process_metrics::register(name, version).context("register process metrics")?;
+    let readiness = Readiness::default();
+    let addresses = Addresses::new(std::env::var_os(addresses::VARIABLE).map(PathBuf::from));
+    let admin = admin::start(shell.admin.listen, readiness.clone())?;
+    addresses.publish("admin", admin)?;
+
+    let grace = shell.shutdown;
+    let process = Process {
+        name,
+        config,
+        readiness: readiness.clone(),
+        shutdown: shutdown.clone(),
+        grace: grace.clone(),
+        addresses: Arc::new(addresses),
+        supervisor: Supervisor::default(),
+        pauses: OnceLock::new(),
+    };
+    let result = runtime.block_on(async {
+        if parent_pipe {
+            shutdown::on_parent_gone(shutdown.clone()).context("watch the parent pipe")?;
+        }
+        tokio::select! {
+            result = run(process) => ignore_stopped(result),
+            result = overdue(&shutdown, &grace) => result,
+            () = signals => anyhow::bail!("signals cannot be received any longer"),
+        }
+    });
+    readiness.enter(Phase::Stopping);
+    // Blocking work that is still running ends with the process.
+    runtime.shutdown_background();
+    result
+}
+
+/// Being asked to end while waiting for something is a clean end.
+fn ignore_stopped(result: anyhow::Result<()>) -> anyhow::Result<()> {
+    match result {
+        Err(error) if error.is::<Stopped>() => {
+            info!(reason = %chain(error.as_ref()), "stopped before the start was over");
+            Ok(())
+        }
+        result => result,
+    }
+}
+
+/// Errs when the process is still there long after it should have drained.
+async fn overdue(shutdown: &CancellationToken, grace: &Shutdown) -> anyhow::Result<()> {
+    shutdown.cancelled().await;
+    // `run_until_shutdown` keeps to the grace period itself and knows names; this is for the rest.
+    tokio::time::sleep(grace.grace() + Duration::from_secs(1)).await;
+    anyhow::bail!("did not end within the grace period of {} ms", grace.grace_ms)
+}
+
+/// What the shell gives to `run`.
+pub struct Process<C> {
+    /// The process's own configuration.
+    pub config: C,
+    name: &'static str,
+    readiness: Readiness,
+    shutdown: CancellationToken,
+    grace: Shutdown,
+    addresses: Arc<Addresses>,
+    supervisor: Supervisor,
+    /// Between looks for the schema: those of the session.
+    pauses: OnceLock<BackoffConfig>,
+}
+
+impl<C> Process<C> {
+    /// The name of the process.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Cancelled when the process is to end: take no more work, finish what is in flight, return.
+    pub fn shutdown(&self) -> CancellationToken {
+        self.shutdown.clone()
+    }
+
+    /// The named checks behind `/readyz`.
+    pub fn readiness(&self) -> Readiness {
+        self.readiness.clone()
+    }
+
+    /// Connects to the database and uses its keyspace; tries until both are there. Errs when asked
+    /// to end meanwhile, or when the configuration cannot fit this cluster.
+    pub async fn scylla(&self, config: &ScyllaConfig) -> anyhow::Result<Arc<Session>> {
+        self.pauses.get_or_init(|| config.backoff());
+        session::connect_when_up(config, &self.readiness, &self.shutdown).await
+    }
+
+    /// Waits until all of `migrations` are applied, saying for what it waits, and reads what all
+    /// processes agree on. Workers never migrate: `esctl migrate` does.
+    pub async fn wait_for_schema(
+        &self,
+        session: &Session,
+        migrations: &[MigrationSet],
+    ) -> anyhow::Result<Settings> {
+        let pauses = self.pauses.get().copied().unwrap_or(SCHEMA_PAUSES);
+        let backoff = Backoff::new(pauses);
+        schema::wait(session, migrations, backoff, &self.readiness, &self.shutdown).await
+    }
+
+    /// Binds an HTTP port and makes its address known, in the log and in the port file under `http`.
+    pub async fn bind_http(&self, config: &HttpConfig) -> anyhow::Result<TcpListener> {
+        let listener = TcpListener::bind(config.listen)
+            .await
+            .with_context(|| format!("bind http.listen {}", config.listen))?;
+        let address = listener.local_addr().context("address of the HTTP port")?;
+        self.listening("http", address)?;
+        Ok(listener)
+    }
+
+    /// Says that the process listens on an address, in the log and in the port file.
+    pub fn listening(&self, name: &'static str, address: SocketAddr) -> anyhow::Result<()> {
+        info!(%address, "{name} listening");
+        self.addresses.publish(name, address)
+    }
+
+    /// Starts a worker. It is to return only after [`Process::shutdown`] was cancelled: ending
+    /// earlier, failing or panicking ends the whole process with exit code 1, after the other
+    /// workers have drained.
+    pub fn worker(
+        &mut self,
+        name: &'static str,
+        work: impl Future<Output = anyhow::Result<()>> + Send + 'static,
+    ) {
+        self.supervisor.start(name, work);
+    }
+
+    /// Is ready, waits for the end, and drains the workers within the grace period. What outlives
+    /// it is logged by name and makes the process fail.
+    pub async fn run_until_shutdown(self) -> anyhow::Result<()> {
+        self.readiness.enter(Phase::Running);
+        info!(process = self.name, "ready");
+        let readiness = self.readiness.clone();
+        let shutdown = self.shutdown.clone();
+        let not_ready = async move {
+            shutdown.cancelled().await;
+            readiness.enter(Phase::Stopping);
+        };
+        let (result, ()) =
+            tokio::join!(self.supervisor.run(&self.shutdown, self.grace.grace()), not_ready);
+        result
+    }
+}

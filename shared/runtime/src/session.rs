@@ -1,0 +1,275 @@
+//! The connection to ScyllaDB, with the consistency that the whole design rests on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use scylla::client::execution_profile::ExecutionProfile;
+use scylla::client::session::Session;
+use scylla::client::session_builder::SessionBuilder;
+use scylla::policies::load_balancing::DefaultPolicy;
+use scylla::response::query_result::QueryResult;
+use scylla::statement::{Consistency, SerialConsistency};
+use scylla::value::{CqlValue, Row};
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::backoff::{Backoff, BackoffConfig};
+use crate::config::{Secret, Sources};
+use crate::readiness::Readiness;
+use crate::shutdown::Stopped;
+use crate::telemetry::chain;
+
+/// `[scylla]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScyllaConfig {
+    /// Contact points as `host:port`.
+    pub nodes: Vec<String>,
+    /// The keyspace of all tables.
+    pub keyspace: String,
+    /// Empty when the cluster asks for no password.
+    pub username: String,
+    /// The password that goes with the user name.
+    pub password: Secret,
+    /// How long one connection may take to be made.
+    pub connect_timeout_ms: u64,
+    /// How long one request may take before its outcome counts as unknown.
+    pub request_timeout_ms: u64,
+    /// For reads, writes, and the commit of a lightweight transaction.
+    pub consistency: ReadWriteConsistency,
+    /// For the decision of a lightweight transaction.
+    pub serial_consistency: DecisionConsistency,
+    /// The data centre of this process; required by the `local_` levels, else empty.
+    pub datacenter: String,
+    /// Bound of the first pause between attempts.
+    pub retry_initial_ms: u64,
+    /// Bound of every pause between attempts.
+    pub retry_max_ms: u64,
+}
+
+/// How many replicas must have seen a read or a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReadWriteConsistency {
+    /// A majority of all replicas.
+    Quorum,
+    /// A majority within the data centre.
+    LocalQuorum,
+}
+
+/// Among which replicas a lightweight transaction is decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DecisionConsistency {
+    /// All replicas.
+    Serial,
+    /// Those of the data centre.
+    LocalSerial,
+}
+
+impl ScyllaConfig {
+    /// The built-in defaults with another contact point, for tools and tests.
+    pub fn at(node: impl Into<String>) -> Self {
+        #[derive(Deserialize)]
+        struct Common {
+            scylla: ScyllaConfig,
+        }
+        let defaults = crate::config::load::<Common>("common", "", &Sources::default());
+        let Common { scylla } = defaults.expect("the built-in defaults are good").config;
+        Self { nodes: vec![node.into()], ..scylla }
+    }
+
+    /// Pauses between attempts to reach the database.
+    pub fn backoff(&self) -> BackoffConfig {
+        BackoffConfig { initial_ms: self.retry_initial_ms, max_ms: self.retry_max_ms }
+    }
+
+    /// Errs when the settings contradict each other.
+    pub fn check(&self) -> anyhow::Result<()> {
+        if self.nodes.is_empty() {
+            bail!("scylla.nodes is empty");
+        }
+        let letters = |name: &str| {
+            name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        };
+        if !self.keyspace.starts_with(|c: char| c.is_ascii_lowercase())
+            || !letters(&self.keyspace)
+            || self.keyspace.len() > 48
+        {
+            bail!(
+                "scylla.keyspace {:?} is not a lower-case name of at most 48 letters",
+                self.keyspace
+            );
+        }
+        let local = self.consistency == ReadWriteConsistency::LocalQuorum;
+        if local != (self.serial_consistency == DecisionConsistency::LocalSerial) {
+            bail!("scylla.consistency and scylla.serial_consistency must be both local or neither");
+        }
+        if local && self.datacenter.is_empty() {
+            bail!("scylla.consistency = \"local_quorum\" needs scylla.datacenter");
+        }
+        Ok(())
+    }
+
+    /// Connects once, without a keyspace. No client timestamps, no speculative execution: a second
+    /// copy of a request would make outcomes unknown that are not.
+    pub async fn connect(&self) -> anyhow::Result<Session> {
+        self.check()?;
+        let mut balancing = DefaultPolicy::builder().token_aware(true);
+        if !self.datacenter.is_empty() {
+            balancing = balancing.prefer_datacenter(self.datacenter.clone());
+        }
+        let profile = ExecutionProfile::builder()
+            .consistency(match self.consistency {
+                ReadWriteConsistency::Quorum => Consistency::Quorum,
+                ReadWriteConsistency::LocalQuorum => Consistency::LocalQuorum,
+            })
+            .serial_consistency(Some(match self.serial_consistency {
+                DecisionConsistency::Serial => SerialConsistency::Serial,
+                DecisionConsistency::LocalSerial => SerialConsistency::LocalSerial,
+            }))
+            .request_timeout(Some(Duration::from_millis(self.request_timeout_ms)))
+            .load_balancing_policy(balancing.build())
+            .speculative_execution_policy(None)
+            .build();
+        let mut builder = SessionBuilder::new()
+            .known_nodes(&self.nodes)
+            .connection_timeout(Duration::from_millis(self.connect_timeout_ms))
+            .default_execution_profile_handle(profile.into_handle());
+        if !self.username.is_empty() {
+            builder = builder.user(&self.username, self.password.expose());
+        }
+        let session = builder.build().await?;
+        self.check_datacenter(&session)?;
+        Ok(session)
+    }
+
+    fn check_datacenter(&self, session: &Session) -> anyhow::Result<()> {
+        let cluster = session.get_cluster_state();
+        let present = |node: &Arc<scylla::cluster::Node>| {
+            node.datacenter.as_deref() == Some(self.datacenter.as_str())
+        };
+        if !self.datacenter.is_empty() && !cluster.get_nodes_info().iter().any(present) {
+            return Err(Misfit(format!(
+                "scylla.datacenter {:?} is not a data centre of this cluster",
+                self.datacenter
+            ))
+            .into());
+        }
+        Ok(())
+    }
+}
+
+/// The consistency with which a read sees every lightweight transaction that was decided. It is for
+/// reads of one partition.
+pub fn serial_read(session: &Session) -> Consistency {
+    let profile = session.get_default_execution_profile_handle().to_profile();
+    match profile.get_serial_consistency() {
+        Some(SerialConsistency::LocalSerial) => Consistency::LocalSerial,
+        Some(SerialConsistency::Serial) | None => Consistency::Serial,
+    }
+}
+
+/// Whether a lightweight transaction was applied: the first column of its answer. The columns after
+/// it depend on the statement and are not decoded.
+pub fn was_applied(answer: QueryResult) -> Result<bool, LwtAnswerError> {
+    let rows = answer.into_rows_result().map_err(|error| LwtAnswerError(error.to_string()))?;
+    let row: Row = rows.first_row().map_err(|error| LwtAnswerError(error.to_string()))?;
+    match row.columns.first() {
+        Some(Some(CqlValue::Boolean(applied))) => Ok(*applied),
+        other => Err(LwtAnswerError(format!("it begins with {other:?}"))),
+    }
+}
+
+/// The database answered something that is not the answer of a lightweight transaction.
+#[derive(Debug, thiserror::Error)]
+#[error("not the answer of a lightweight transaction: {0}")]
+pub struct LwtAnswerError(String);
+
+/// The configuration and the cluster do not fit; trying again does not help.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Misfit(String);
+
+/// Connects and uses the keyspace; tries until both are there.
+pub(crate) async fn connect_when_up(
+    config: &ScyllaConfig,
+    readiness: &Readiness,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<Arc<Session>> {
+    config.check()?;
+    let nodes = config.nodes.join(",");
+    readiness.set("database", false, format!("connecting to {nodes}"));
+    let mut backoff = Backoff::new(config.backoff());
+    let session = loop {
+        let attempt = tokio::select! {
+            () = shutdown.cancelled() => return Err(stopped("the database")),
+            attempt = config.connect() => attempt,
+        };
+        match attempt {
+            Ok(session) => break session,
+            Err(error) if error.is::<Misfit>() => return Err(error),
+            Err(error) => {
+                warn!(nodes, error = %chain(error.as_ref()), "waiting for the database");
+                if !backoff.pause(shutdown).await {
+                    return Err(stopped("the database"));
+                }
+            }
+        }
+    };
+    info!(nodes, "database connected");
+    use_keyspace_when_there(config, &session, readiness, shutdown).await?;
+    readiness.set("database", true, "connected");
+    Ok(Arc::new(session))
+}
+
+async fn use_keyspace_when_there(
+    config: &ScyllaConfig,
+    session: &Session,
+    readiness: &Readiness,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<()> {
+    let keyspace = &config.keyspace;
+    let mut backoff = Backoff::new(config.backoff());
+    let mut said = String::new();
+    loop {
+        let awaited = match use_keyspace(session, keyspace).await {
+            Ok(true) => return Ok(()),
+            Ok(false) => format!("keyspace {keyspace} does not exist, `esctl migrate` creates it"),
+            Err(error) => format!("keyspace {keyspace} cannot be used: {}", chain(error.as_ref())),
+        };
+        if awaited != said {
+            info!(reason = awaited, "waiting for the keyspace");
+            readiness.set("database", false, awaited.clone());
+            said = awaited;
+        }
+        if !backoff.pause(shutdown).await {
+            return Err(stopped("the keyspace"));
+        }
+    }
+}
+
+/// Uses `keyspace` from now on, also on connections that are made later. False when it does not
+/// exist; `USE` is not tried then, because the driver would remember the name and stumble over it.
+pub async fn use_keyspace(session: &Session, keyspace: &str) -> anyhow::Result<bool> {
+    const EXISTS: &str =
+        "SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = ?";
+    let found = session
+        .query_unpaged(EXISTS, (keyspace,))
+        .await
+        .context("look for the keyspace")?
+        .into_rows_result()?;
+    if found.rows_num() == 0 {
+        return Ok(false);
+    }
+    session.use_keyspace(keyspace, false).await.context("use the keyspace")?;
+    // Routing needs the replication of a keyspace that may be newer than the session.
+    session.refresh_metadata().await.context("read the cluster's metadata")?;
+    Ok(true)
+}
+
+pub(crate) fn stopped(awaited: &str) -> anyhow::Error {
+    Stopped { awaited: awaited.to_owned() }.into()
+}

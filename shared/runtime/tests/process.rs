@@ -1,0 +1,292 @@
+//! The process shell as its operator sees it: arguments, exit codes, signals, ports.
+//!
+//! This binary is both the tests and, started with `SAMPLE_MODE`, the process under test.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use runtime::{CancellationToken, Process, ScyllaConfig};
+use rustix::process::{Pid, Signal, kill_process};
+use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
+
+const MODE: &str = "SAMPLE_MODE";
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn main() -> ExitCode {
+    if std::env::var_os(MODE).is_some() {
+        return runtime::main("sample", DEFAULTS, run);
+    }
+    let tests: [(&str, fn()); 9] = [
+        ("check_config_prints_and_ends", check_config_prints_and_ends),
+        ("a_bad_configuration_is_exit_code_64", a_bad_configuration_is_exit_code_64),
+        ("a_signal_drains_and_ends_with_0", a_signal_drains_and_ends_with_0),
+        ("the_end_of_the_parent_is_like_a_signal", the_end_of_the_parent_is_like_a_signal),
+        ("without_the_switch_stdin_means_nothing", without_the_switch_stdin_means_nothing),
+        ("a_failing_worker_is_exit_code_1", a_failing_worker_is_exit_code_1),
+        ("a_panicking_worker_is_exit_code_1", a_panicking_worker_is_exit_code_1),
+        ("a_deaf_worker_is_named", a_deaf_worker_is_named),
+        ("without_a_database_it_waits_and_says_so", without_a_database_it_waits_and_says_so),
+    ];
+    let filter: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
+    let mut failed = Vec::new();
+    for (name, test) in tests {
+        if !filter.is_empty() && !filter.iter().any(|part| name.contains(part.as_str())) {
+            continue;
+        }
+        let outcome = catch_unwind(AssertUnwindSafe(test));
+        println!("test {name} ... {}", if outcome.is_ok() { "ok" } else { "FAILED" });
+        if outcome.is_err() {
+            failed.push(name);
+        }
+    }
+    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+// The process under test.
+
+const DEFAULTS: &str =
+    "[admin]\nlisten = '127.0.0.1:0'\n[shutdown]\ngrace_ms = 300\n[work]\nitems_max = 3\n";
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    scylla: ScyllaConfig,
+    work: Work,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Work {
+    items_max: u32,
+}
+
+async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
+    let shutdown = process.shutdown();
+    let mode = std::env::var(MODE)?;
+    process.worker("steady", steady(shutdown.clone()));
+    match mode.as_str() {
+        "steady" => {}
+        "failing" => process.worker("failing", async {
+            Err(anyhow::anyhow!("disk full").context("write checkpoint"))
+        }),
+        "panicking" => process.worker("panicking", async { panic!("out of range") }),
+        "deaf" => process.worker("deaf", std::future::pending()),
+        "database" => {
+            process.scylla(&process.config.scylla).await?;
+        }
+        other => anyhow::bail!("unknown mode {other}"),
+    }
+    process.run_until_shutdown().await
+}
+
+/// Works until it is told to stop, then takes a moment to finish.
+async fn steady(shutdown: CancellationToken) -> anyhow::Result<()> {
+    shutdown.cancelled().await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    println!("drained");
+    Ok(())
+}
+
+// The tests.
+
+fn check_config_prints_and_ends() {
+    let output = sample("steady")
+        .arg("--check-config")
+        .env("APP__WORK__ITEMS_MAX", "9")
+        .env("APP__SCYLLA__PASSWORD", "s3cr3t")
+        .output()
+        .expect("run");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(stdout.contains("items_max = 9"), "{stdout}");
+    assert!(stdout.contains("[admin]") && !stdout.contains("s3cr3t"), "{stdout}");
+}
+
+fn a_bad_configuration_is_exit_code_64() {
+    let output = sample("steady").env("APP__WORK__ITEMS", "9").output().expect("run");
+    assert_eq!(output.status.code(), Some(64), "{output:?}");
+    assert_eq!(
+        String::from_utf8_lossy(&output.stderr),
+        "sample: configuration key work.items (APP__WORK__ITEMS): unknown field `items`, \
+         expected `items_max`\n"
+    );
+}
+
+fn a_signal_drains_and_ends_with_0() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let running = Running::start(&mut sample("steady"));
+        assert!(running.get("/readyz").starts_with("HTTP/1.1 200"), "not ready");
+        assert!(running.get("/metrics").contains("build_info{process=\"sample\""), "no build_info");
+        running.signal(signal);
+        let (code, stdout, stderr) = running.end();
+        assert_eq!(code, Some(0), "{signal:?}: {stderr}");
+        assert_eq!(stdout, "drained\n", "{signal:?}: {stderr}");
+    }
+}
+
+fn the_end_of_the_parent_is_like_a_signal() {
+    let mut running = Running::start(sample("steady").env("APP_PARENT_PIPE", "1"));
+    drop(running.child.stdin.take());
+    let (code, stdout, stderr) = running.end();
+    assert_eq!((code, stdout.as_str()), (Some(0), "drained\n"), "{stderr}");
+}
+
+fn without_the_switch_stdin_means_nothing() {
+    let mut running = Running::start(&mut sample("steady"));
+    drop(running.child.stdin.take());
+    assert!(running.get("/readyz").starts_with("HTTP/1.1 200"), "not ready");
+    running.signal(Signal::TERM);
+    assert_eq!(running.end().0, Some(0));
+}
+
+fn a_failing_worker_is_exit_code_1() {
+    let output = sample("failing").env("APP__LOG__FORMAT", "json").output().expect("run");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "drained\n", "{stderr}");
+    let last: serde_json::Value =
+        serde_json::from_str(stderr.lines().last().expect("a line")).expect("JSON lines");
+    assert_eq!(last["error"], "worker failing: write checkpoint: disk full", "{stderr}");
+    assert_eq!(last["level"], "ERROR", "{stderr}");
+}
+
+fn a_panicking_worker_is_exit_code_1() {
+    let output = sample("panicking").output().expect("run");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("worker panicking: panicked: out of range"), "{stderr}");
+}
+
+fn a_deaf_worker_is_named() {
+    let running = Running::start(&mut sample("deaf"));
+    running.signal(Signal::TERM);
+    let (code, _, stderr) = running.end();
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.contains("workers outlived the grace period: deaf"), "{stderr}");
+}
+
+fn without_a_database_it_waits_and_says_so() {
+    // Nobody listens on a port that was free a moment ago, or what does is no database.
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+    let address = closed.local_addr().expect("address").to_string();
+    drop(closed);
+    let running = Running::start(sample("database").env("SCYLLA_NODES", &address));
+    let readyz = running.get("/readyz?verbose");
+    assert!(readyz.starts_with("HTTP/1.1 503"), "{readyz}");
+    running.wait_for_log("waiting for the database");
+    assert!(running.get("/readyz?verbose").contains(&address), "the address is not named");
+    assert!(running.get("/livez").starts_with("HTTP/1.1 200"), "not alive");
+    running.signal(Signal::TERM);
+    let (code, _, stderr) = running.end();
+    assert_eq!(code, Some(0), "{stderr}");
+}
+
+// What the tests need.
+
+fn sample(mode: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("own path"));
+    command.env(MODE, mode).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // Variables of whoever runs the tests are not the sample's.
+    for (name, _) in std::env::vars() {
+        if name.starts_with("APP_") || name == "RUST_LOG" {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// A started process; it is killed when a test fails before its end.
+struct Running {
+    child: Child,
+    admin: String,
+    directory: TempDir,
+}
+
+impl Running {
+    /// Starts it and waits until it is ready, or until it says on its log why it is not.
+    fn start(command: &mut Command) -> Self {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let ports = directory.path().join("ports.json");
+        let log = std::fs::File::create(directory.path().join("log")).expect("log file");
+        let child = command.env("APP_PORT_FILE", &ports).stderr(log).spawn().expect("start");
+        let mut running = Self { child, admin: String::new(), directory };
+        running.admin = running.wait_for("the admin port", || {
+            let text = std::fs::read_to_string(&ports).ok()?;
+            let ports: serde_json::Value = serde_json::from_str(&text).expect("whole JSON");
+            Some(ports["admin"].as_str().expect("an address").to_owned())
+        });
+        running.wait_for("a first state", || {
+            let report = running.get("/readyz?verbose");
+            (report.contains("[+]process running") || report.contains("[-]database")).then_some(())
+        });
+        running
+    }
+
+    fn log(&self) -> PathBuf {
+        self.directory.path().join("log")
+    }
+
+    fn wait_for_log(&self, text: &str) {
+        self.wait_for(text, || {
+            let log = std::fs::File::open(self.log()).ok()?;
+            BufReader::new(log).lines().map_while(Result::ok).find(|line| line.contains(text))
+        });
+    }
+
+    fn wait_for<T>(&self, what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(found) = condition() {
+                return found;
+            }
+            let log = std::fs::read_to_string(self.log()).unwrap_or_default();
+            assert!(Instant::now() < deadline, "waited in vain for {what}; the log:\n{log}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn get(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect(&self.admin).expect("connect to the admin port");
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n")
+            .expect("send a request");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("read the answer");
+        answer
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, signal).expect("the process is there");
+    }
+
+    /// Waits for the end: exit code, standard output, log.
+    fn end(mut self) -> (Option<i32>, String, String) {
+        let deadline = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("wait") {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "it did not end");
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        let mut stdout = String::new();
+        if let Some(mut pipe) = self.child.stdout.take() {
+            pipe.read_to_string(&mut stdout).expect("read its output");
+        }
+        let log = std::fs::read_to_string(self.log()).unwrap_or_default();
+        (status.code(), stdout, log)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Fails when it has ended, which is as good.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

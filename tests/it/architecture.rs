@@ -1,0 +1,71 @@
+//! Which crate may depend on which. A new edge is a decision: it goes into this table.
+
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::process::Command;
+
+/// Crate, and what it may name of ours.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("domain", &[]),
+    ("runtime", &[]),
+    ("leases", &["runtime"]),
+    ("event-store", &["domain", "leases", "runtime"]),
+    ("cdc", &["domain", "event-store", "leases", "runtime"]),
+    ("projection", &["domain", "event-store", "cdc", "leases", "runtime"]),
+    ("messaging", &["domain", "event-store", "cdc", "leases", "runtime"]),
+    ("embedded-scylla", &[]),
+    ("command-api", &["domain", "event-store", "runtime"]),
+    ("projection-worker", &["cdc", "event-store", "leases", "projection", "runtime"]),
+    ("outbox-relay", &["cdc", "event-store", "leases", "messaging", "runtime"]),
+    ("query-api", &["domain", "event-store", "projection", "runtime"]),
+    ("esctl", &["domain", "cdc", "event-store", "leases", "messaging", "projection", "runtime"]),
+    // The workers are its children, not its crates.
+    ("dev-stack", &["messaging"]),
+    ("system-tests", &["dev-stack", "domain", "event-store", "messaging"]),
+];
+
+/// Only tests may link the engine into their own process.
+const DEV_ONLY: &str = "embedded-scylla";
+
+/// Heavy dependencies and the only crates that may name them.
+const HEAVY: &[(&str, &[&str])] = &[
+    ("rdkafka", &["messaging"]),
+    ("tansu-broker", &["dev-stack"]),
+    ("tansu-storage", &["dev-stack"]),
+    ("fjall", &["embedded-scylla"]),
+    ("scylla-cdc", &["cdc", "embedded-scylla", "system-tests"]),
+];
+
+#[test]
+fn crates_depend_only_on_what_the_table_allows() {
+    let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["metadata", "--no-deps", "--format-version", "1", "--offline"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo prints JSON");
+    let allowed: BTreeMap<_, _> = ALLOWED.iter().copied().collect();
+    let mut wrong = Vec::new();
+    let packages = metadata["packages"].as_array().expect("packages");
+    assert_eq!(packages.len(), ALLOWED.len(), "every package has a line in the table");
+    for package in packages {
+        let name = package["name"].as_str().expect("a name");
+        let Some(may) = allowed.get(name) else {
+            wrong.push(format!("{name} is not in the table"));
+            continue;
+        };
+        for dependency in package["dependencies"].as_array().expect("dependencies") {
+            let on = dependency["name"].as_str().expect("a name");
+            let for_tests = dependency["kind"] == "dev";
+            let ours = allowed.contains_key(on);
+            if ours && !may.contains(&on) && !(for_tests && on == DEV_ONLY) {
+                wrong.push(format!("{name} must not depend on {on}"));
+            }
+            if HEAVY.iter().any(|(heavy, by)| *heavy == on && !by.contains(&name)) {
+                wrong.push(format!("{name} must not name {on}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}

@@ -1,0 +1,13 @@
+//! The system under test is what a user runs: the real binaries, real sockets, real kills.
+
+mod architecture;
+mod bad_input;
+mod contention;
+mod demo;
+mod faults;
+mod hang_up;
+mod kills;
+mod official_reader;
+mod outage;
+mod poison;
+mod rest;

@@ -1,0 +1,30 @@
+//! Data that stays: a second start on the same folder goes on where the first one stopped.
+
+use dev_stack::demo::{Narrator, run};
+use dev_stack::{Addresses, Output, Stack, StackOptions};
+use harness::binaries;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_start_continues_where_the_first_stopped() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let options = || -> anyhow::Result<StackOptions> {
+        Ok(StackOptions {
+            data_dir: folder.path().to_owned(),
+            keep_topics: true,
+            addresses: Addresses::free(1)?,
+            output: Output::new(&folder.path().join("logs"), false)?,
+            env: Vec::new(),
+        })
+    };
+    let silent = Narrator { speaks: false };
+    let first = Stack::start(binaries().await?, options()?).await?;
+    let report = run(first.addresses(), &silent).await?;
+    assert_eq!(report.topic_events, 8);
+    first.shutdown().await?;
+
+    let second = Stack::start(binaries().await?, options()?).await?;
+    let report = run(second.addresses(), &silent).await?;
+    assert_eq!(report.topic_events, 16, "the topics hold what both runs published, each once");
+    second.shutdown().await?;
+    Ok(())
+}

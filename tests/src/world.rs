@@ -1,0 +1,139 @@
+//! A stack of its own for one test.
+
+use crate::client::Client;
+use anyhow::Context;
+use dev_stack::{Addresses, Binaries, Output, Process, Signal, Stack, StackOptions};
+use scylla::client::session::Session;
+use scylla::client::session_builder::SessionBuilder;
+use std::path::Path;
+use tempfile::TempDir;
+use tokio::sync::OnceCell;
+
+/// The programs under test, built once per run.
+pub async fn binaries() -> anyhow::Result<&'static Binaries> {
+    static BINARIES: OnceCell<Binaries> = OnceCell::const_new();
+    BINARIES.get_or_try_init(Binaries::find).await
+}
+
+/// The seed of a random test: from `SEED`, else a new one. Printed first, so that a failure can be
+/// run again.
+pub fn seed() -> u64 {
+    let given = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = given.unwrap_or_else(rand::random);
+    println!("SEED={seed}");
+    seed
+}
+
+/// What a world is made of.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Replicas of `command-api`.
+    pub command_apis: usize,
+    /// Topics on disk, so that the broker may die.
+    pub keep_topics: bool,
+    /// Environment of all workers.
+    pub env: Vec<(String, String)>,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self { command_apis: 1, keep_topics: false, env: Vec::new() }
+    }
+}
+
+/// A running stack in a temporary folder, on free ports.
+pub struct World {
+    /// The processes.
+    pub stack: Stack,
+    /// Data and logs; kept when the test ends without [`World::finish`].
+    folder: Option<TempDir>,
+}
+
+impl World {
+    /// Starts everything and waits until it is ready.
+    pub async fn start(plan: Plan) -> anyhow::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("system-test-").tempdir()?;
+        let options = StackOptions {
+            data_dir: folder.path().to_owned(),
+            keep_topics: plan.keep_topics,
+            addresses: Addresses::free(plan.command_apis)?,
+            output: Output::new(&folder.path().join("logs"), false)?,
+            env: plan.env,
+        };
+        match Stack::start(binaries().await?, options).await {
+            Ok(stack) => Ok(Self { stack, folder: Some(folder) }),
+            Err(error) => {
+                let kept = folder.keep();
+                Err(error.context(format!("logs in {}", kept.join("logs").display())))
+            }
+        }
+    }
+
+    /// A client of replica `index` of `command-api`.
+    pub fn client(&self, index: usize) -> Client {
+        let (http, _) = &self.stack.addresses().command_apis[index];
+        Client::new(format!("http://{http}"), self.stack.addresses().query_url())
+    }
+
+    /// A session with the database itself.
+    pub async fn session(&self) -> anyhow::Result<Session> {
+        SessionBuilder::new()
+            .known_node(&self.stack.addresses().engine)
+            .use_keyspace(dev_stack::demo::KEYSPACE, true)
+            .build()
+            .await
+            .context("open a session for looking")
+    }
+
+    /// Kills a process, starts it again, and waits until it is ready.
+    pub async fn kill_and_wait(&self, process: Process) -> anyhow::Result<()> {
+        self.stack.stop(process, Signal::Kill).await?;
+        self.stack.resume(process).await?;
+        self.stack.ready_one(process).await
+    }
+
+    /// Ends the test: all is as it should be. Takes the stack down and removes its folder. Errs
+    /// when a process warned of something.
+    pub async fn finish(self) -> anyhow::Result<()> {
+        self.finish_after(|_| false).await
+    }
+
+    /// The same after faults: lines that `announced` knows are expected.
+    pub async fn finish_after(mut self, announced: fn(&str) -> bool) -> anyhow::Result<()> {
+        self.stack.shutdown().await?;
+        let unexpected = complaints(self.logs(), announced)?;
+        anyhow::ensure!(unexpected.is_empty(), "lines that nobody announced: {unexpected:#?}");
+        self.folder = None;
+        Ok(())
+    }
+
+    /// Where the logs are.
+    pub fn logs(&self) -> &Path {
+        self.stack.output().folder()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if let Some(folder) = self.folder.take() {
+            println!("logs and data: {}", folder.keep().display());
+        }
+    }
+}
+
+/// Warnings, errors and panics in the logs that are not announced.
+fn complaints(logs: &Path, announced: fn(&str) -> bool) -> anyhow::Result<Vec<String>> {
+    let mut found = Vec::new();
+    for file in std::fs::read_dir(logs)? {
+        let path = file?.path();
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        for line in std::fs::read_to_string(&path)?.lines() {
+            let complains =
+                [" WARN ", "ERROR ", "panicked at"].iter().any(|word| line.contains(word));
+            if complains && !announced(line) {
+                found.push(format!("{name}: {line}"));
+            }
+        }
+    }
+    Ok(found)
+}
