@@ -15,7 +15,7 @@ const COMMANDS_EACH: u32 = 8;
 /// All writers change the items of one order at once; each waits for its answer before it sends
 /// its next command.
 async fn contend(writers: usize) -> anyhow::Result<()> {
-    let world = World::start(Plan { command_apis: PROCESSES, ..Plan::default() }).await?;
+    let world = World::start(Plan::command_apis(PROCESSES)).await?;
     let order = world.client(0).create().await?;
     let path = format!("/v1/orders/{order}/items");
     let tasks = (0..writers).map(|writer| {
@@ -23,8 +23,9 @@ async fn contend(writers: usize) -> anyhow::Result<()> {
         async move {
             let mut told = Vec::new();
             for turn in 0..COMMANDS_EACH {
-                // Each command is another one, so that none finds its own effect already there.
-                let quantity = 1 + turn + COMMANDS_EACH * u32::try_from(writer).unwrap_or_default();
+                // Each command is another one, and none is the order as it was created (quantity
+                // 1), so that none finds its own effect already there.
+                let quantity = 2 + turn + COMMANDS_EACH * u32::try_from(writer).unwrap_or_default();
                 let body = json!({"items": items(quantity)});
                 let key = Uuid::now_v7().to_string();
                 let outcome = client.send(Method::PUT, &path, &key, &body).await;
@@ -89,7 +90,7 @@ async fn sixty_four_writers_of_one_order_in_three_processes() -> anyhow::Result<
 #[tokio::test(flavor = "multi_thread")]
 async fn of_writers_that_saw_the_same_version_one_wins_and_the_others_get_412() -> anyhow::Result<()>
 {
-    let world = World::start(Plan { command_apis: PROCESSES, ..Plan::default() }).await?;
+    let world = World::start(Plan::command_apis(PROCESSES)).await?;
     let order = world.client(0).create().await?;
     let answers = join_all((0..16_u32).map(|writer| {
         let client = world.client(writer as usize % PROCESSES);

@@ -13,7 +13,7 @@ const ROUNDS: u32 = 20;
 /// Changes an order's items again and again while every second commit meets the fault; then all
 /// accepted commands must be stored, announced, published and projected, once each.
 async fn resolve(fault: Value) -> anyhow::Result<()> {
-    let world = World::start(Plan { command_apis: 2, ..Plan::default() }).await?;
+    let world = World::start(Plan::command_apis(2)).await?;
     let order = world.client(0).create().await?;
     let faults = world.stack.addresses().engine_faults.clone().unwrap_or_default();
     let faults = format!("http://{faults}/faults");

@@ -106,12 +106,12 @@ async fn survive_kills_of(process: Process) -> anyhow::Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn projection_worker_killed_at_random_loses_and_doubles_nothing() -> anyhow::Result<()> {
-    survive_kills_of(Process::ProjectionWorker).await
+    survive_kills_of(Process::ProjectionWorker(0)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn outbox_relay_killed_at_random_keeps_the_order_on_the_topics() -> anyhow::Result<()> {
-    survive_kills_of(Process::OutboxRelay).await
+    survive_kills_of(Process::OutboxRelay(0)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

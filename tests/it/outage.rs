@@ -20,7 +20,8 @@ async fn events_wait_for_the_broker_and_arrive_in_order() -> anyhow::Result<()> 
         if answer.status.is_success() { Ok(()) } else { Err(answer.body.to_string()) }
     })
     .await?;
-    let admin = world.stack.addresses().admin(Process::OutboxRelay).unwrap_or_default().to_owned();
+    let admin =
+        world.stack.addresses().admin(Process::OutboxRelay(0)).unwrap_or_default().to_owned();
     let ready = format!("http://{admin}/readyz?verbose");
     dev_stack::wait_for("the relay to say what it lacks", Duration::from_secs(30), || async {
         let answer = client.http.get(&ready).await.map_err(|error| format!("{error:#}"))?;

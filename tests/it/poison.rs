@@ -57,7 +57,7 @@ async fn an_event_that_cannot_be_decoded_stops_the_projections_and_nobody_else()
         if stumbled >= 2 { Ok(()) } else { Err(format!("{stumbled} times")) }
     })
     .await?;
-    world.stack.stop(Process::ProjectionWorker, Signal::Kill).await?;
+    world.stack.stop(Process::ProjectionWorker(0), Signal::Kill).await?;
     let cursors = session
         .query_unpaged("SELECT consumer FROM consumer_cursors WHERE aggregate_id = ?", (poisoned,))
         .await?
@@ -70,6 +70,6 @@ async fn an_event_that_cannot_be_decoded_stops_the_projections_and_nobody_else()
 
     // The relay passes it on as it is, and commands go on.
     client.create().await?;
-    assert!(world.stack.pid(Process::OutboxRelay).is_some());
+    assert!(world.stack.pid(Process::OutboxRelay(0)).is_some());
     world.finish_after(|_| true).await
 }

@@ -2,7 +2,7 @@
 
 use crate::client::Client;
 use anyhow::Context;
-use dev_stack::{Addresses, Binaries, Output, Process, Signal, Stack, StackOptions};
+use dev_stack::{Addresses, Binaries, Output, Process, Replicas, Signal, Stack, StackOptions};
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 use std::path::Path;
@@ -27,17 +27,24 @@ pub fn seed() -> u64 {
 /// What a world is made of.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// Replicas of `command-api`.
-    pub command_apis: usize,
+    /// How many processes of each kind there are.
+    pub replicas: Replicas,
     /// Topics on disk, so that the broker may die.
     pub keep_topics: bool,
     /// Environment of all workers.
     pub env: Vec<(String, String)>,
 }
 
+impl Plan {
+    /// A plan with so many replicas of `command-api`.
+    pub fn command_apis(command_apis: usize) -> Self {
+        Self { replicas: Replicas { command_apis, ..Replicas::default() }, ..Self::default() }
+    }
+}
+
 impl Default for Plan {
     fn default() -> Self {
-        Self { command_apis: 1, keep_topics: false, env: Vec::new() }
+        Self { replicas: Replicas::default(), keep_topics: false, env: Vec::new() }
     }
 }
 
@@ -56,7 +63,7 @@ impl World {
         let options = StackOptions {
             data_dir: folder.path().to_owned(),
             keep_topics: plan.keep_topics,
-            addresses: Addresses::free(plan.command_apis)?,
+            addresses: Addresses::free(plan.replicas)?,
             output: Output::new(&folder.path().join("logs"), false)?,
             env: plan.env,
         };

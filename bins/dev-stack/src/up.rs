@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use dev_stack::demo::{self, Narrator};
-use dev_stack::{Addresses, Binaries, Output, Stack, StackOptions, bench as benchmark};
+use dev_stack::{Addresses, Binaries, Output, Replicas, Stack, StackOptions, bench as benchmark};
 use futures::StreamExt;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_tokio::Signals;
@@ -101,8 +101,8 @@ fn what_next(addresses: &Addresses) -> String {
         addresses.broker,
         addresses.engine_metrics,
         addresses.command_apis.first().map(|(_, admin)| admin.as_str()).unwrap_or_default(),
-        addresses.projection_worker_admin,
-        addresses.outbox_relay_admin,
+        addresses.projection_workers.join(" "),
+        addresses.outbox_relays.join(" "),
         addresses.query_api_admin,
     )
 }
@@ -110,7 +110,7 @@ fn what_next(addresses: &Addresses) -> String {
 /// The demo on free ports.
 pub(crate) async fn demo(data_dir: Option<PathBuf>, json: bool) -> anyhow::Result<()> {
     let folder = Folder::open(data_dir)?;
-    let options = folder.options(Addresses::free(1)?, false)?;
+    let options = folder.options(Addresses::free(Replicas::default())?, false)?;
     let narrator = Narrator { speaks: !json };
     let report = with_stack(options, async |stack| demo::run(stack.addresses(), &narrator).await)
         .await?
@@ -129,7 +129,7 @@ pub(crate) async fn bench(
     idle_seconds: u64,
 ) -> anyhow::Result<()> {
     let folder = Folder::open(data_dir)?;
-    let options = folder.options(Addresses::free(1)?, false)?;
+    let options = folder.options(Addresses::free(Replicas::default())?, false)?;
     let plan = benchmark::Plan { seconds, idle_seconds, ..benchmark::Plan::default() };
     let report = with_stack(options, async |stack| benchmark::run(stack, plan).await)
         .await?

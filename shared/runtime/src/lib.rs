@@ -22,6 +22,7 @@ pub mod problem;
 pub mod schema;
 pub mod session;
 pub mod telemetry;
+pub mod test_hooks;
 
 mod addresses;
 mod admin;

@@ -3,6 +3,21 @@
 use super::Process;
 use crate::ports::free_port;
 
+/// How many processes of each kind there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are those of the processes")]
+pub struct Replicas {
+    pub command_apis: usize,
+    pub projection_workers: usize,
+    pub outbox_relays: usize,
+}
+
+impl Default for Replicas {
+    fn default() -> Self {
+        Self { command_apis: 1, projection_workers: 1, outbox_relays: 1 }
+    }
+}
+
 /// `host:port` of every listener, all on loopback.
 #[derive(Debug, Clone)]
 pub struct Addresses {
@@ -16,10 +31,10 @@ pub struct Addresses {
     pub broker: String,
     /// HTTP and admin address of each replica of `command-api`.
     pub command_apis: Vec<(String, String)>,
-    /// Admin address.
-    pub projection_worker_admin: String,
-    /// Admin address.
-    pub outbox_relay_admin: String,
+    /// Admin address of each replica of `projection-worker`.
+    pub projection_workers: Vec<String>,
+    /// Admin address of each replica of `outbox-relay`.
+    pub outbox_relays: Vec<String>,
     /// HTTP.
     pub query_api: String,
     /// Admin address.
@@ -36,26 +51,30 @@ impl Addresses {
             engine_faults: None,
             broker: at(9092),
             command_apis: vec![(at(8000), at(9100))],
-            projection_worker_admin: at(9101),
-            outbox_relay_admin: at(9102),
+            projection_workers: vec![at(9101)],
+            outbox_relays: vec![at(9102)],
             query_api: at(8001),
             query_api_admin: at(9104),
         }
     }
 
-    /// Free ports, with `command_apis` replicas of `command-api`, and the engine's test port open.
-    pub fn free(command_apis: usize) -> std::io::Result<Self> {
+    /// Free ports, and the engine's test port open.
+    pub fn free(replicas: Replicas) -> std::io::Result<Self> {
         let at = || free_port().map(|port| format!("127.0.0.1:{port}"));
         Ok(Self {
             engine: at()?,
             engine_metrics: at()?,
             engine_faults: Some(at()?),
             broker: at()?,
-            command_apis: (0..command_apis)
+            command_apis: (0..replicas.command_apis)
                 .map(|_| Ok((at()?, at()?)))
                 .collect::<std::io::Result<_>>()?,
-            projection_worker_admin: at()?,
-            outbox_relay_admin: at()?,
+            projection_workers: (0..replicas.projection_workers)
+                .map(|_| at())
+                .collect::<std::io::Result<_>>()?,
+            outbox_relays: (0..replicas.outbox_relays)
+                .map(|_| at())
+                .collect::<std::io::Result<_>>()?,
             query_api: at()?,
             query_api_admin: at()?,
         })
@@ -65,7 +84,9 @@ impl Addresses {
     pub fn workers(&self) -> Vec<Process> {
         let mut workers: Vec<Process> =
             (0..self.command_apis.len()).map(Process::CommandApi).collect();
-        workers.extend([Process::ProjectionWorker, Process::OutboxRelay, Process::QueryApi]);
+        workers.extend((0..self.projection_workers.len()).map(Process::ProjectionWorker));
+        workers.extend((0..self.outbox_relays.len()).map(Process::OutboxRelay));
+        workers.push(Process::QueryApi);
         workers
     }
 
@@ -76,8 +97,10 @@ impl Addresses {
             Process::CommandApi(replica) => {
                 self.command_apis.get(replica).map(|(_, admin)| admin.as_str())
             }
-            Process::ProjectionWorker => Some(&self.projection_worker_admin),
-            Process::OutboxRelay => Some(&self.outbox_relay_admin),
+            Process::ProjectionWorker(replica) => {
+                self.projection_workers.get(replica).map(String::as_str)
+            }
+            Process::OutboxRelay(replica) => self.outbox_relays.get(replica).map(String::as_str),
             Process::QueryApi => Some(&self.query_api_admin),
         }
     }

@@ -4,7 +4,7 @@ mod addresses;
 mod output;
 mod specs;
 
-pub use addresses::Addresses;
+pub use addresses::{Addresses, Replicas};
 pub use output::Output;
 
 use crate::binaries::Binaries;
@@ -32,23 +32,23 @@ pub enum Process {
     Broker,
     /// By replica, from 0.
     CommandApi(usize),
-    ProjectionWorker,
-    OutboxRelay,
+    ProjectionWorker(usize),
+    OutboxRelay(usize),
     QueryApi,
 }
 
 impl Process {
     /// The process's name; replicas after the first carry a number.
     pub fn name(self) -> String {
-        match self {
-            Self::Engine => "embedded-scylla".to_owned(),
-            Self::Broker => "broker".to_owned(),
-            Self::CommandApi(0) => "command-api".to_owned(),
-            Self::CommandApi(replica) => format!("command-api-{}", replica + 1),
-            Self::ProjectionWorker => "projection-worker".to_owned(),
-            Self::OutboxRelay => "outbox-relay".to_owned(),
-            Self::QueryApi => "query-api".to_owned(),
-        }
+        let (name, replica) = match self {
+            Self::Engine => ("embedded-scylla", 0),
+            Self::Broker => ("broker", 0),
+            Self::CommandApi(replica) => ("command-api", replica),
+            Self::ProjectionWorker(replica) => ("projection-worker", replica),
+            Self::OutboxRelay(replica) => ("outbox-relay", replica),
+            Self::QueryApi => ("query-api", 0),
+        };
+        if replica == 0 { name.to_owned() } else { format!("{name}-{}", replica + 1) }
     }
 }
 

@@ -19,13 +19,14 @@ impl Specs<'_> {
                 let (http, admin) = &addresses.command_apis[replica];
                 self.worker(process, "command-api", admin, &[("APP__HTTP__LISTEN", http)])
             }
-            Process::ProjectionWorker => {
-                self.worker(process, "projection-worker", &addresses.projection_worker_admin, &[])
+            Process::ProjectionWorker(replica) => {
+                let admin = &addresses.projection_workers[replica];
+                self.worker(process, "projection-worker", admin, &[])
             }
-            Process::OutboxRelay => self.worker(
+            Process::OutboxRelay(replica) => self.worker(
                 process,
                 "outbox-relay",
-                &addresses.outbox_relay_admin,
+                &addresses.outbox_relays[replica],
                 &[("REDPANDA_BROKERS", &addresses.broker)],
             ),
             Process::QueryApi => self.worker(
