@@ -3,5 +3,7 @@
 mod bounds;
 mod commands;
 mod engine;
+mod settling;
+mod settling_engine;
 mod unknown;
 mod writer;
