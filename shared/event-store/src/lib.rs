@@ -19,6 +19,7 @@ mod command;
 mod store;
 
 mod execute;
+mod look_up;
 
 mod append;
 mod call;
@@ -58,6 +59,7 @@ pub use command::{CommandRequest, Outcome, StoredEventRef};
 pub use config::{EventStoreConfig, SettleConfig};
 pub use error::{BusyReason, CorruptError, Effect, ExecuteError, Failure, OpenError, ReadError};
 pub use ledger::LedgerError;
+pub use look_up::LookUp;
 pub use reader::EventReader;
 pub use store::EventStore;
 

@@ -215,8 +215,12 @@ impl EventStore {
         }
     }
 
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     /// Takes a place among the open commands and waits for the aggregate's turn.
-    async fn admit<E: domain::DomainError>(
+    pub(crate) async fn admit<E: domain::DomainError>(
         &self,
         aggregate_id: Uuid,
         deadline: Instant,
@@ -282,7 +286,7 @@ impl Drop for CancelWithRequest {
 }
 
 /// One open command; counts itself out when dropped.
-struct Open {
+pub(crate) struct Open {
     _permit: OwnedSemaphorePermit,
 }
 

@@ -3,6 +3,7 @@
 mod bounds;
 mod commands;
 mod engine;
+mod look_ups;
 mod settling;
 mod settling_engine;
 mod unknown;
