@@ -76,7 +76,13 @@ impl Announcer {
         METRICS.announce_lag.observe(ticket.committed.elapsed().as_secs_f64());
     }
 
-    async fn attempt(&self, events: &[RecordedEvent], topic: &str, attempts: u32) -> bool {
+    /// One attempt, the one after `attempts` others: `true` when it counts.
+    pub(crate) async fn attempt(
+        &self,
+        events: &[RecordedEvent],
+        topic: &str,
+        attempts: u32,
+    ) -> bool {
         let Some(first) = events.first() else { return true };
         let (aggregate_id, version) = (first.aggregate_id, first.version.0);
         let sent = Instant::now();
