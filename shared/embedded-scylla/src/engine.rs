@@ -69,7 +69,7 @@ impl Engine {
         metrics: Arc<Metrics>,
         faults: Arc<Faults>,
     ) -> anyhow::Result<Self> {
-        let options = config.storage();
+        let options = config.storage(Arc::clone(&faults));
         let clock = options.clock.clone();
         let bootstrap =
             |_: &_| Catalog { version: Uuid::new_v4(), next_storage_id: 1, ..Catalog::default() };

@@ -23,12 +23,15 @@ pub use generation::{Generation, StreamId};
 pub use log_table::{LOG_SUFFIX, log_name, log_table};
 
 use crate::error::{CqlError, Result};
+use crate::faults::{LogFault, Touched};
 use crate::mutation::Mutation;
 use crate::schema::Table;
 use crate::storage::{ReadRows, WriteContext};
 use images::Images;
 use log_rows::Log;
 use stamp::Stamps;
+use std::time::Duration;
+use uuid::Uuid;
 
 /// The log rows of a request's changes, to be applied together with them. Changes of tables
 /// without CDC are passed over. `mutations` are at most one per table and partition, and not yet
@@ -47,10 +50,38 @@ pub fn augment(context: &mut WriteContext<'_>, mutations: &[Mutation]) -> Result
             let time = stamps.time(context, group.timestamp)?;
             let is_last = index + 1 == groups.len();
             let entries = images.around(context, group, is_last)?;
+            let fault = context.faults().take_log(Touched::from(&*mutation.table));
+            if let Some(LogFault::Doubled(later)) = fault {
+                let timestamp = group.timestamp.saturating_add(micros(later));
+                let time = stamps.unchecked(context, timestamp);
+                let stream = context.generation().stream(mutation.key.token);
+                hide(context, log.storage_id(), stream, time, later);
+                let entries = entries.clone();
+                logged.push(log.mutation(mutation, stream, time, timestamp, entries, context));
+            }
+            match fault {
+                Some(LogFault::Dropped) => continue,
+                Some(LogFault::Hidden(span)) => {
+                    hide(context, log.storage_id(), stream, time, span);
+                }
+                Some(LogFault::Doubled(_)) | None => {}
+            }
             logged.push(log.mutation(mutation, stream, time, group.timestamp, entries, context));
         }
     }
     Ok(logged)
+}
+
+fn hide(context: &WriteContext<'_>, log: u32, stream: StreamId, time: Uuid, span: Duration) {
+    if span > Duration::ZERO
+        && !context.faults().hidden().hide(log, &stream.0, time.as_bytes(), span)
+    {
+        tracing::warn!(%time, "too many log rows are hidden; this group is visible at once");
+    }
+}
+
+fn micros(span: Duration) -> i64 {
+    i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
 }
 
 /// Whether changes of this table go to a log.

@@ -35,13 +35,18 @@ impl Stamps {
     /// The time of the next group.
     pub(super) fn time(&mut self, context: &mut WriteContext<'_>, timestamp: i64) -> Result<Uuid> {
         self.check(timestamp)?;
+        Ok(self.unchecked(context, timestamp))
+    }
+
+    /// The time of the next group, whatever its timestamp is.
+    pub(super) fn unchecked(&mut self, context: &mut WriteContext<'_>, timestamp: i64) -> Uuid {
         let (commit, group) = match self.commit {
             Some((commit, group)) if group < 1 << GROUP_BITS => (commit, group),
             _ => (context.next_timestamp(), 0),
         };
         self.commit = Some((commit, group + 1));
         let count = (commit as u64) << GROUP_BITS | group;
-        Ok(timeuuid::from_micros(timestamp, low_bytes(count)))
+        timeuuid::from_micros(timestamp, low_bytes(count))
     }
 
     fn check(&self, timestamp: i64) -> Result<()> {

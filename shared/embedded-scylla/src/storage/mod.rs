@@ -262,6 +262,7 @@ fn open_core(
         catalog: Arc::new(stored.catalog),
         generation: Arc::new(stored.generation),
         clock,
+        faults: Arc::clone(&options.faults),
         last: stored.last_timestamp,
         floor: Arc::new(AtomicI64::new(i64::MIN)),
         dropped: stored.dropped,

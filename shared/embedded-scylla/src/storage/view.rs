@@ -7,6 +7,7 @@ use super::tails::{self, Tails};
 use super::write::{Core, entries};
 use super::{KeyIterator, PartitionPosition, ReadRows, RowIterator};
 use crate::error::Result;
+use crate::faults::Faults;
 use crate::mutation::{Cell, PartitionKey, Slice};
 use crate::schema::{Catalog, ColumnId, Table};
 use fjall::{Keyspace, Readable, Snapshot, UserValue};
@@ -21,6 +22,7 @@ pub struct View {
     pub(super) snapshot: Snapshot,
     pub(super) rows: Keyspace,
     clock: Clock,
+    faults: Arc<Faults>,
     tails: Arc<Tails>,
 }
 
@@ -32,6 +34,7 @@ impl View {
             snapshot: core.database.snapshot(),
             rows: core.rows.clone(),
             clock: core.clock.clone(),
+            faults: Arc::clone(&core.faults),
             tails: Arc::clone(&core.tails),
         }
     }
@@ -75,7 +78,8 @@ impl ReadRows for View {
         key: &PartitionKey,
         slice: &Slice,
     ) -> Result<RowIterator<'a>> {
-        read::rows(self, self.now_seconds(), table, key, slice)
+        let rows = read::rows(self, self.now_seconds(), table, key, slice)?;
+        Ok(tails::visible(&self.faults, table, key, rows))
     }
 
     fn partitions<'a>(

@@ -9,6 +9,7 @@ use super::tails::{self, Tails};
 use super::{KeyIterator, PartitionPosition, ReadRows, RowIterator, View, meta};
 use crate::cdc::Generation;
 use crate::error::{CqlError, Result};
+use crate::faults::Faults;
 use crate::mutation::{Cell, Mutation, PartitionKey, RowChange, Slice, Tombstone, merge};
 use crate::schema::{Catalog, ColumnId, Table};
 use bytes::Bytes;
@@ -27,6 +28,7 @@ pub(super) struct Core {
     pub(super) catalog: Arc<Catalog>,
     pub(super) generation: Arc<Generation>,
     pub(super) clock: Clock,
+    pub(super) faults: Arc<Faults>,
     /// The last timestamp given.
     pub(super) last: i64,
     /// See [`super::Storage::raise_floor`].
@@ -77,6 +79,11 @@ impl<'a> WriteContext<'a> {
     /// The last timestamp given, by this job or an earlier one.
     pub fn last_timestamp(&self) -> i64 {
         self.core.last
+    }
+
+    /// What befalls the rows of CDC logs.
+    pub(crate) fn faults(&self) -> &Arc<Faults> {
+        &self.core.faults
     }
 
     /// Tokens, CDC streams and the host id.
@@ -306,7 +313,8 @@ impl ReadRows for WriteContext<'_> {
         key: &PartitionKey,
         slice: &Slice,
     ) -> Result<RowIterator<'a>> {
-        read::rows(self, self.now_seconds(), table, key, slice)
+        let rows = read::rows(self, self.now_seconds(), table, key, slice)?;
+        Ok(tails::visible(&self.core.faults, table, key, rows))
     }
 
     fn partitions<'a>(
