@@ -164,7 +164,7 @@ impl Server {
         if let Some((listener, _)) = fault_port {
             tasks.spawn(serve_http(
                 listener,
-                crate::faults::port::router(Arc::clone(&faults)),
+                crate::faults::port::router(Arc::clone(&faults), engine.downgrade()),
                 stop.clone(),
                 drain,
             ));

@@ -106,10 +106,11 @@ impl Engine {
 
     fn virtual_reader(&self, connection: &ConnectionContext) -> VirtualReader {
         let config = &self.inner.config;
+        let view = self.inner.storage.view();
         VirtualReader {
-            catalog: Arc::clone(self.inner.storage.view().catalog()),
+            catalog: Arc::clone(view.catalog()),
             node: Node {
-                generation: self.inner.storage.generation(),
+                streams: Arc::clone(view.streams()),
                 cluster_name: config.cluster_name.clone(),
                 rpc_address: config.rpc_address.unwrap_or(connection.local_address.ip()),
             },

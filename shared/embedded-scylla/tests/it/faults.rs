@@ -1,7 +1,10 @@
 //! Faults, set over their port, as clients of the database meet them.
 
+mod clock;
+mod generations;
 mod log_rows;
 mod lwt;
+mod power_cut;
 mod statements;
 
 use crate::support::{Stand, http};
