@@ -30,25 +30,28 @@ where
     }
 }
 
-/// The shortest way to break the model breaks this property. Gives its steps.
-pub(crate) fn breaks<M>(model: M, expected: &str) -> Vec<M::Action>
+/// Whatever breaks the model in the fewest steps breaks this property.
+pub(crate) fn breaks<M>(model: M, expected: &str)
 where
     M: Model + Send + Sync + 'static,
     M::State: Hash + Send + Sync + Clone + PartialEq + 'static,
     M::Action: Clone + Debug + PartialEq,
 {
     let checker = model.checker().finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
-    let failures = checker.model().properties();
-    let failures = failures.iter().filter(|property| property.expectation.discovery_is_failure());
-    let found = checker.discoveries();
-    let broken: Vec<_> =
-        failures.filter_map(|property| found.get_key_value(property.name)).collect();
-    let names: Vec<_> = broken.iter().map(|(name, _)| **name).collect();
-    let path = broken.iter().find(|(name, _)| **name == expected);
-    let path = path.unwrap_or_else(|| panic!("expected to break {expected:?}, broken: {names:?}"));
-    let steps = path.1.clone().into_actions();
+    let (model, found) = (checker.model(), checker.discoveries());
+    let mut properties = model.properties();
+    properties.retain(|property| property.expectation.discovery_is_failure());
+    properties.retain(|property| found.contains_key(property.name));
+    let broken: Vec<_> = properties.iter().map(|property| property.name).collect();
+    let property = properties.iter().find(|property| property.name == expected);
+    let property = property.unwrap_or_else(|| panic!("not {expected:?} is broken, but {broken:?}"));
+    let path = found[property.name].clone().into_vec();
+    // The search names the last of several ways that it found at once; what follows is of no interest.
+    let holds = |(state, _): &&(M::State, _)| (property.condition)(model, state);
+    let before = path.iter().take_while(holds);
+    let steps: Vec<_> = before.filter_map(|(_, step)| step.clone()).collect();
+    assert!(!steps.is_empty(), "{expected} does not even hold at the start");
     println!("{expected} is broken by:\n{}", listed(&steps));
-    steps
 }
 
 fn listed<A: Debug>(steps: &[A]) -> String {
