@@ -39,6 +39,7 @@ mod settlement;
 mod settler;
 mod standstill;
 
+pub mod audit;
 pub mod outbox;
 mod reader;
 
