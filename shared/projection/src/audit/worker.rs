@@ -170,7 +170,8 @@ impl<F: Fn() -> Vec<u32> + Send> Rounds<F> {
             self.known.remove(&aggregate_id);
             return;
         }
-        let is_known = self.known.get(&aggregate_id) == Some(&look.drifts);
+        let is_known = self.known.get(&aggregate_id) == Some(&look.drifts)
+            || self.pending.iter().any(|pending| pending.aggregate_id == aggregate_id);
         if !is_known && self.pending.len() < self.deps.config.differences_max {
             let wait = Duration::from_millis(self.deps.config.recheck_ms);
             let due = Instant::now() + self.deps.settings.safety_interval + wait;
