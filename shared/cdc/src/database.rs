@@ -3,12 +3,14 @@
 mod events;
 mod generations;
 mod log;
+mod scan;
 mod slots;
 mod tables;
 
 pub(crate) use events::Ledger;
 pub(crate) use generations::VnodeGenerations;
 pub(crate) use log::OutboxLog;
+pub(crate) use scan::ScanTables;
 pub(crate) use slots::{SlotCheckpoints, failed as slots_failed};
 pub(crate) use tables::{CatchUps, Cursors};
 

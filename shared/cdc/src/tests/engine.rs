@@ -1,5 +1,7 @@
 //! The real statements, against the embedded engine, in real time.
 
+mod scans;
+
 use crate::{CdcConfig, Change, ChangeConsumer, GroupDeps, GroupError, HandleError, run_group};
 use async_trait::async_trait;
 use embedded_scylla::server::{Server, ServerConfig};
