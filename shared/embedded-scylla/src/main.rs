@@ -1,7 +1,7 @@
 //! `embedded-scylla`: one server process.
 //!
-//! Prints `embedded-scylla listening on ADDR metrics ADDR` to stdout when it is ready, logs to
-//! stderr, and exits 0 on SIGTERM, SIGINT, and with `--parent-pipe` when its stdin ends, which it
+//! Prints `embedded-scylla listening on ADDR metrics ADDR` to stdout when it is ready, with ` faults
+//! ADDR` behind it if that port is open, logs to stderr, and exits 0 on SIGTERM, SIGINT, and with `--parent-pipe` when its stdin ends, which it
 //! does when the process that started it dies in whatever way. It exits 1 when it cannot start or
 //! its storage has failed.
 
@@ -109,11 +109,13 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         watch_parent(parent_gone.clone())?;
     }
     let server = Server::start(config(arguments)).await?;
+    let faults = server.fault_address().map(|address| format!(" faults {address}"));
     writeln!(
         std::io::stdout(),
-        "embedded-scylla listening on {} metrics {}",
+        "embedded-scylla listening on {} metrics {}{}",
         server.address(),
-        server.metrics_address()
+        server.metrics_address(),
+        faults.unwrap_or_default()
     )
     .context("say that the server is ready")?;
     let reason = tokio::select! {

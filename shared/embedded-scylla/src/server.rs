@@ -162,7 +162,12 @@ impl Server {
         let router = Arc::clone(&metrics).router();
         tasks.spawn(serve_http(metrics_listener, router, stop.clone(), drain));
         if let Some((listener, _)) = fault_port {
-            tasks.spawn(serve_http(listener, Arc::clone(&faults).router(), stop.clone(), drain));
+            tasks.spawn(serve_http(
+                listener,
+                crate::faults::port::router(Arc::clone(&faults), engine.downgrade()),
+                stop.clone(),
+                drain,
+            ));
         }
         tasks.spawn(accept(listener, shared));
         Ok(Self { address, metrics_address, fault_address, engine, faults, metrics, tasks, stop })

@@ -55,15 +55,8 @@ impl Database {
 
     /// Makes the next `count` changes of `slots` go wrong.
     fn befall(&self, kind: FaultKind, count: u64, delay_ms: u64, answer: Answer) {
-        let rule = FaultRule {
-            kind,
-            table: Some("slots".to_owned()),
-            count,
-            probability: 1.0,
-            delay_ms,
-            on_touch: None,
-            answer,
-        };
+        let (table, answer) = (Some("slots".to_owned()), Some(answer));
+        let rule = FaultRule { table, count, delay_ms, answer, ..FaultRule::new(kind) };
         self.server.faults().add(rule).expect("a good rule");
     }
 }

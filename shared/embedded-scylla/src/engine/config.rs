@@ -1,8 +1,10 @@
 //! What the engine needs to know, and its bounds.
 
+use crate::faults::Faults;
 use crate::storage::{Durability, StorageOptions};
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 const MIB: usize = 1024 * 1024;
 
@@ -58,8 +60,9 @@ impl EngineConfig {
         }
     }
 
-    pub(super) fn storage(&self) -> StorageOptions {
+    pub(super) fn storage(&self, faults: Arc<Faults>) -> StorageOptions {
         StorageOptions {
+            faults,
             durability: self.durability,
             token_ranges: self.token_ranges,
             ..self.storage.clone()

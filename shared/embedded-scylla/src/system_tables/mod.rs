@@ -16,7 +16,7 @@ mod schema;
 
 pub(crate) use definitions::{keyspaces, placeholder};
 
-use crate::cdc::Generation;
+use crate::cdc::Streams;
 use crate::error::Result;
 use crate::execute::slices;
 use crate::mutation::{Cell, PartitionKey, Row, Slice, compare_clustering};
@@ -32,7 +32,7 @@ use std::sync::Arc;
 #[derive(Debug, Clone)]
 pub(crate) struct Node {
     /// Host id, tokens, streams.
-    pub(crate) generation: Arc<Generation>,
+    pub(crate) streams: Arc<Streams>,
     /// The name of the one-node cluster.
     pub(crate) cluster_name: String,
     /// Where clients shall connect; for each client where it connected to unless configured.

@@ -16,7 +16,8 @@ pub(super) fn partition_keys(reader: &VirtualReader, table: &str) -> Vec<Vec<Byt
         "local" | "versions" => vec![vec![text("local")]],
         "cdc_generation_timestamps" => vec![vec![text("timestamps")]],
         "cdc_streams_descriptions_v2" => {
-            vec![vec![bigint(reader.node.generation.time_millis)]]
+            let generations = reader.node.streams.vnodes().all().iter();
+            generations.map(|one| vec![bigint(one.time_millis)]).collect()
         }
         _ => Vec::new(),
     }
@@ -32,27 +33,42 @@ pub(super) fn rows(reader: &VirtualReader, table: &Table, key: &[Bytes]) -> Vec<
         "versions" => {
             vec![row(table, vec![("version", text(VERSION)), ("build_mode", text("release"))])]
         }
-        "cdc_generation_timestamps" => {
-            vec![row(table, vec![("time", bigint(reader.node.generation.time_millis))])]
-        }
-        "cdc_streams_descriptions_v2" => {
-            let generation = &reader.node.generation;
-            generation
-                .tokens
-                .iter()
-                .zip(&generation.streams)
-                .map(|(token, stream)| {
-                    row(table, vec![("range_end", bigint(*token)), ("streams", set(&[stream.0]))])
-                })
-                .collect()
-        }
+        "cdc_generation_timestamps" => generations(reader, table),
+        "cdc_streams_descriptions_v2" => descriptions(reader, table, key),
         _ => Vec::new(),
     }
 }
 
+/// Each generation expires when the next one begins.
+fn generations(reader: &VirtualReader, table: &Table) -> Vec<Row> {
+    let all = reader.node.streams.vnodes().all();
+    let ends = all.iter().skip(1).map(|next| Some(next.time_millis)).chain([None]);
+    all.iter()
+        .zip(ends)
+        .map(|(generation, end)| {
+            let mut values = vec![("time", bigint(generation.time_millis))];
+            values.extend(end.map(|end| ("expired", bigint(end))));
+            row(table, values)
+        })
+        .collect()
+}
+
+fn descriptions(reader: &VirtualReader, table: &Table, key: &[Bytes]) -> Vec<Row> {
+    let all = reader.node.streams.vnodes().all().iter();
+    let described = all.filter(|one| key == [bigint(one.time_millis)]);
+    described
+        .flat_map(|generation| generation.tokens.iter().zip(&generation.streams))
+        .map(|(token, stream)| {
+            row(table, vec![("range_end", bigint(*token)), ("streams", set(&[stream.0]))])
+        })
+        .collect()
+}
+
 fn local(reader: &VirtualReader, table: &Table) -> Row {
     let node = &reader.node;
-    let mut tokens: Vec<String> = node.generation.tokens.iter().map(ToString::to_string).collect();
+    // Later generations do not change the ring.
+    let first = node.streams.vnodes().first();
+    let mut tokens: Vec<String> = first.tokens.iter().map(ToString::to_string).collect();
     tokens.sort();
     let address = inet(node.rpc_address);
     row(
@@ -63,7 +79,7 @@ fn local(reader: &VirtualReader, table: &Table) -> Row {
             ("cluster_name", text(&node.cluster_name)),
             ("cql_version", text("3.3.1")),
             ("data_center", text(DATA_CENTER)),
-            ("host_id", uuid(node.generation.host_id)),
+            ("host_id", uuid(first.host_id)),
             ("listen_address", address.clone()),
             ("native_protocol_version", text("4")),
             ("partitioner", text("org.apache.cassandra.dht.Murmur3Partitioner")),

@@ -5,7 +5,7 @@ mod cdc_reader;
 mod cluster_state;
 mod driver;
 mod errors;
-mod fault_port;
+mod faults;
 mod lwt;
 mod process;
 mod replay;

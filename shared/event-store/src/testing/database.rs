@@ -161,8 +161,9 @@ impl Database {
         delay_ms: u64,
         answer: Answer,
     ) {
-        let table = Some(table.to_owned());
-        let rule = FaultRule { kind, table, count, probability, delay_ms, on_touch: None, answer };
+        let (table, answer) = (Some(table.to_owned()), Some(answer));
+        let rule =
+            FaultRule { table, count, probability, delay_ms, answer, ..FaultRule::new(kind) };
         self.server.faults().add(rule).expect("a good rule");
     }
 }
