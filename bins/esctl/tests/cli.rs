@@ -25,8 +25,14 @@ struct Ended {
 
 impl Database {
     async fn start() -> Self {
+        Self::with(false).await
+    }
+
+    /// Whether its keyspaces may be on tablets.
+    async fn with(tablets: bool) -> Self {
         let directory = tempfile::tempdir().expect("temporary directory");
-        let config = ServerConfig::ephemeral(directory.path());
+        let mut config = ServerConfig::ephemeral(directory.path());
+        config.engine.tablets = tablets;
         let server = Server::start(config).await.expect("the engine starts");
         Self { server, _directory: directory }
     }
@@ -104,6 +110,28 @@ async fn a_second_migration_finds_everything_present() {
     assert!(
         database.esctl(&["migrate", "--dry-run", "-o", "json"]).await.expect(0).json().is_empty()
     );
+}
+
+#[tokio::test]
+async fn a_keyspace_is_made_on_tablets_where_the_database_has_them() {
+    const TABLETS: (&str, &str) = ("APP__KEYSPACE__TABLETS", "true");
+    let without = Database::start().await;
+    let address = without.address();
+    let ended = esctl(&["migrate"], &[("SCYLLA_NODES", &address), TABLETS]).await;
+    assert_ne!(ended.code, Some(0), "{}", ended.stdout);
+    assert!(ended.stderr.contains("create the keyspace"), "{}", ended.stderr);
+
+    let database = Database::with(true).await;
+    let address = database.address();
+    let environment = [("SCYLLA_NODES", address.as_str()), TABLETS];
+    let first = esctl(&["migrate", "-o", "json"], &environment).await.expect(0).json();
+    assert!(first.iter().all(|line| line["state"] == "applied"), "{first:?}");
+    let second = esctl(&["migrate", "-o", "json"], &environment).await.expect(0).json();
+    assert!(second.iter().all(|line| line["state"] == "present"), "{second:?}");
+    let session = database.session().await;
+    let streams = "SELECT stream_id FROM system.cdc_streams";
+    let result = session.query_unpaged(streams, ()).await.expect("read");
+    assert!(result.into_rows_result().expect("rows").rows_num() > 0, "the outbox has no streams");
 }
 
 #[tokio::test]

@@ -6,9 +6,10 @@ mod log;
 mod scan;
 mod slots;
 mod tables;
+mod tablets;
 
 pub(crate) use events::Ledger;
-pub(crate) use generations::VnodeGenerations;
+pub(crate) use generations::generations_of;
 pub(crate) use log::OutboxLog;
 pub(crate) use scan::ScanTables;
 pub(crate) use slots::{SlotCheckpoints, failed as slots_failed};

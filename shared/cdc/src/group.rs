@@ -5,7 +5,7 @@ use crate::clock::DatabaseClock;
 use crate::config::CdcConfig;
 use crate::confirm_pass::ConfirmParts;
 use crate::consumer::{ChangeConsumer, ErrorClass, HandleError};
-use crate::database::{CatchUps, Cursors, Ledger, OutboxLog, SlotCheckpoints, VnodeGenerations};
+use crate::database::{CatchUps, Cursors, Ledger, OutboxLog, SlotCheckpoints, generations_of};
 use crate::error::GroupError;
 use crate::fast_pass::FastPass;
 use crate::generation::{Generation, Slots, needed};
@@ -236,7 +236,8 @@ async fn open(deps: &GroupDeps) -> Result<Sources, HandleError> {
     let ledger = Ledger::open(session.clone(), reader, config.catch_up.page_aggregates).await?;
     Ok(Sources {
         log: Arc::new(log),
-        generations: Arc::new(VnodeGenerations::open(session.clone()).await?),
+        generations: generations_of(session.clone(), &deps.keyspace, event_store::outbox::TABLE)
+            .await?,
         events: Arc::new(ledger),
         cursors: Arc::new(Cursors::open(session.clone()).await?),
         checkpoints: Arc::new(SlotCheckpoints::new(slots)),

@@ -10,4 +10,5 @@ mod lwt;
 mod process;
 mod replay;
 mod support;
+mod tablets;
 mod types;
