@@ -22,6 +22,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     // The workers are its children, not its crates.
     ("dev-stack", &["messaging"]),
     ("system-tests", &["dev-stack", "domain", "event-store", "messaging"]),
+    // Models of the protocols, not of the code.
+    ("protocol-models", &[]),
 ];
 
 /// Only tests may link the engine into their own process.
@@ -34,6 +36,7 @@ const HEAVY: &[(&str, &[&str])] = &[
     ("tansu-storage", &["dev-stack"]),
     ("fjall", &["embedded-scylla"]),
     ("scylla-cdc", &["cdc", "embedded-scylla", "system-tests"]),
+    ("stateright", &["protocol-models"]),
 ];
 
 #[test]

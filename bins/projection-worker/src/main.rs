@@ -1,9 +1,10 @@
 //! Folds announced events into the read models. Replicas share the slots.
 
-use cdc::{CdcConfig, GroupDeps, run_group};
+use cdc::{CdcConfig, GroupDeps, OwnedSlots, ScannerConfig, ScannerDeps, run_group, run_scanner};
 use runtime::{Process, ScyllaConfig};
 use serde::{Deserialize, Serialize};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// The group whose consumers share the slots.
 const GROUP: &str = "projections";
@@ -14,6 +15,8 @@ struct Config {
     scylla: ScyllaConfig,
     #[serde(default)]
     cdc: CdcConfig,
+    #[serde(default)]
+    scanner: ScannerConfig,
 }
 
 fn main() -> ExitCode {
@@ -21,12 +24,23 @@ fn main() -> ExitCode {
 }
 
 async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
-    let Config { scylla, cdc } = process.config.clone();
+    let Config { scylla, cdc, scanner } = process.config.clone();
     let session = process.scylla(&scylla).await?;
     let schema =
         [leases::MIGRATIONS, event_store::MIGRATIONS, ::cdc::MIGRATIONS, projection::MIGRATIONS];
     let settings = process.wait_for_schema(&session, &schema).await?;
     let consumers = projection::read_models::consumers(&session);
+    // A group takes all slots.
+    let owned: OwnedSlots = Arc::new(move || (0..settings.slots).collect());
+    let scan = ScannerDeps {
+        session: Arc::clone(&session),
+        keyspace: scylla.keyspace.clone(),
+        group: GROUP,
+        consumers: consumers.clone(),
+        owned,
+        settings,
+        config: scanner,
+    };
     let deps = GroupDeps {
         session,
         keyspace: scylla.keyspace,
@@ -37,5 +51,7 @@ async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
     };
     let shutdown = process.shutdown();
     process.worker("projections", async move { Ok(run_group(deps, shutdown).await?) });
+    let shutdown = process.shutdown();
+    process.worker("scanner", async move { Ok(run_scanner(scan, shutdown).await?) });
     process.run_until_shutdown().await
 }

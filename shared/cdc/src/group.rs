@@ -246,7 +246,7 @@ async fn open(deps: &GroupDeps) -> Result<Sources, HandleError> {
 }
 
 /// Does something until it succeeds or trying again is pointless. `None` when `stop` came first.
-async fn persist<'a, T>(
+pub(crate) async fn persist<'a, T>(
     doing: &'static str,
     pauses: BackoffConfig,
     stop: &CancellationToken,

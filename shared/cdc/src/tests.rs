@@ -11,4 +11,5 @@ mod engine_on_tablets;
 mod engine_on_vnodes;
 mod ordering;
 mod reading;
+mod scanning;
 mod world;

@@ -26,6 +26,7 @@ pub mod test_hooks;
 
 mod addresses;
 mod admin;
+mod probe;
 mod process_metrics;
 
 pub use backoff::{Backoff, BackoffConfig};

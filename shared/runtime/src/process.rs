@@ -19,6 +19,7 @@ use crate::addresses::{self, Addresses};
 use crate::backoff::{Backoff, BackoffConfig};
 use crate::config::{Loaded, Shutdown, Sources};
 use crate::http::HttpConfig;
+use crate::probe::{self, Probe};
 use crate::readiness::{Phase, Readiness};
 use crate::schema::{self, MigrationSet, Settings};
 use crate::session::ScyllaConfig;
@@ -42,6 +43,9 @@ struct Arguments {
     /// Print the configuration that would be used, secrets hidden, and end
     #[arg(long)]
     check_config: bool,
+    /// Ask the process that runs with this configuration, print its answer, and end with 0 or 1
+    #[arg(long, value_enum, num_args = 0..=1, default_missing_value = "readyz")]
+    probe: Option<Probe>,
     /// End when standard input ends, as after SIGTERM
     #[arg(long, env = "APP_PARENT_PIPE", value_parser = clap::builder::FalseyValueParser::new(),
           num_args = 0, default_missing_value = "true")]
@@ -72,6 +76,9 @@ where
     };
     if arguments.check_config {
         return print_config(name, &loaded);
+    }
+    if let Some(probe) = arguments.probe {
+        return probe::ask(name, loaded.shell.admin.listen, probe);
     }
     if let Err(error) = telemetry::init(&loaded.shell.log) {
         return refuse(name, &error);

@@ -1,6 +1,8 @@
 //! The real statements, against the embedded engine, in real time. Compiled twice: for a keyspace on
 //! vnodes and for one on tablets.
 
+mod scans;
+
 use crate::{CdcConfig, Change, ChangeConsumer, GroupDeps, GroupError, HandleError, run_group};
 use async_trait::async_trait;
 use embedded_scylla::server::{Server, ServerConfig};
