@@ -1,6 +1,7 @@
 //! The real statements, against the embedded engine, in real time. Compiled twice: for a keyspace on
 //! vnodes and for one on tablets.
 
+#[path = "engine/scans.rs"]
 mod scans;
 
 use crate::{CdcConfig, Change, ChangeConsumer, GroupDeps, GroupError, HandleError, run_group};
