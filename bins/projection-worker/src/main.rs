@@ -1,9 +1,11 @@
 //! Folds announced events into the read models. Replicas share the slots.
 
 use cdc::{CdcConfig, GroupDeps, run_group};
+use leases::LeaseConfig;
 use runtime::{Process, ScyllaConfig};
 use serde::{Deserialize, Serialize};
 use std::process::ExitCode;
+use tokio::sync::watch;
 
 /// The group whose consumers share the slots.
 const GROUP: &str = "projections";
@@ -13,6 +15,8 @@ const GROUP: &str = "projections";
 struct Config {
     scylla: ScyllaConfig,
     #[serde(default)]
+    leases: LeaseConfig,
+    #[serde(default)]
     cdc: CdcConfig,
 }
 
@@ -21,10 +25,10 @@ fn main() -> ExitCode {
 }
 
 async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
-    let Config { scylla, cdc } = process.config.clone();
+    let Config { scylla, leases, cdc } = process.config.clone();
     let session = process.scylla(&scylla).await?;
     let schema =
-        [leases::MIGRATIONS, event_store::MIGRATIONS, ::cdc::MIGRATIONS, projection::MIGRATIONS];
+        [::leases::MIGRATIONS, event_store::MIGRATIONS, ::cdc::MIGRATIONS, projection::MIGRATIONS];
     let settings = process.wait_for_schema(&session, &schema).await?;
     let consumers = projection::read_models::consumers(&session);
     let deps = GroupDeps {
@@ -34,6 +38,9 @@ async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
         consumers,
         settings,
         config: cdc,
+        leases,
+        owned: watch::Sender::default(),
+        readiness: process.readiness(),
     };
     let shutdown = process.shutdown();
     process.worker("projections", async move { Ok(run_group(deps, shutdown).await?) });

@@ -3,13 +3,11 @@
 mod events;
 mod generations;
 mod log;
-mod slots;
 mod tables;
 
 pub(crate) use events::Ledger;
 pub(crate) use generations::VnodeGenerations;
 pub(crate) use log::OutboxLog;
-pub(crate) use slots::{SlotCheckpoints, failed as slots_failed};
 pub(crate) use tables::{CatchUps, Cursors};
 
 use crate::consumer::{ErrorClass, HandleError};

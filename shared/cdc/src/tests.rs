@@ -7,4 +7,5 @@ mod crashes;
 mod engine;
 mod ordering;
 mod reading;
+mod sharing;
 mod world;
