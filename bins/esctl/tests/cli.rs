@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 use embedded_scylla::server::{Server, ServerConfig};
-use leases::Slots;
+use leases::{LeaseConfig, LeaseStore, Leases, Table};
 use runtime::ScyllaConfig;
 use scylla::client::session::Session;
 use serde_json::Value;
@@ -159,9 +159,18 @@ async fn slots_are_listed_with_their_lag() {
     database.esctl(&["migrate"]).await.expect(0);
     assert!(database.esctl(&["slots", "list", "-o", "json"]).await.expect(0).json().is_empty());
 
-    let slots = Slots::open(database.session().await, "relay", 2).await.expect("open");
-    let states = slots.load_all().await.expect("take");
-    slots.save_checkpoint(&states[1], 1_700_000_000_000_000, Some(5)).await.expect("save");
+    let timeout = std::time::Duration::from_secs(2);
+    let table = Table::open(database.session().await, "relay", 2, timeout).await.expect("open");
+    let (owned, mut slots) = tokio::sync::watch::channel(std::collections::BTreeSet::new());
+    let terms = LeaseConfig::default();
+    let store: Arc<dyn LeaseStore> = Arc::new(table);
+    let leases = Leases::new(store, "relay", 2, terms, owned, runtime::Readiness::default());
+    let stop = runtime::CancellationToken::new();
+    let mut agent = tokio::task::JoinSet::new();
+    let (running, until) = (leases.clone(), stop.clone());
+    agent.spawn(async move { running.run(&until).await });
+    slots.wait_for(|slots| slots.len() == 2).await.expect("taken");
+    leases.save_checkpoint(1, 1_700_000_000_000_000, Some(5)).await.expect("save");
     let lines = database.esctl(&["slots", "list", "-o", "json"]).await.expect(0).json();
     assert_eq!(lines.len(), 2);
     assert_eq!((&lines[0]["slot"], &lines[0]["checkpoint"]), (&0.into(), &Value::Null));
@@ -170,6 +179,17 @@ async fn slots_are_listed_with_their_lag() {
     assert_eq!(lines[1]["generation"], "1970-01-01T00:00:00.005Z");
     let lag = lines[1]["lag_seconds"].as_f64().expect("a number");
     assert!(lag > 86_400.0, "a checkpoint of 2023 lags by {lag} s only");
+
+    let members = database.esctl(&["members", "list", "-o", "json"]).await.expect(0).json();
+    assert_eq!(members.len(), 1);
+    assert_eq!(members[0]["member"], leases.owner().to_string());
+    assert_eq!(members[0]["slots"], serde_json::json!([0, 1]));
+    assert_eq!(lines[1]["owner"], members[0]["member"]);
+    stop.cancel();
+    leases.release_all().await;
+    leases.end();
+    agent.join_next().await.expect("a task").expect("the agent ends");
+    assert!(database.esctl(&["members", "list", "-o", "json"]).await.expect(0).json().is_empty());
 
     let table = database.esctl(&["slots", "list"]).await.expect(0).stdout;
     assert_eq!(table.lines().count(), 3, "{table}");

@@ -1,10 +1,12 @@
 //! Folds announced events into the read models. Replicas share the slots.
 
 use cdc::{CdcConfig, GroupDeps, OwnedSlots, ScannerConfig, ScannerDeps, run_group, run_scanner};
+use leases::LeaseConfig;
 use runtime::{Process, ScyllaConfig};
 use serde::{Deserialize, Serialize};
 use std::process::ExitCode;
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// The group whose consumers share the slots.
 const GROUP: &str = "projections";
@@ -13,6 +15,8 @@ const GROUP: &str = "projections";
 #[serde(deny_unknown_fields)]
 struct Config {
     scylla: ScyllaConfig,
+    #[serde(default)]
+    leases: LeaseConfig,
     #[serde(default)]
     cdc: CdcConfig,
     #[serde(default)]
@@ -24,20 +28,21 @@ fn main() -> ExitCode {
 }
 
 async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
-    let Config { scylla, cdc, scanner } = process.config.clone();
+    let Config { scylla, leases, cdc, scanner } = process.config.clone();
     let session = process.scylla(&scylla).await?;
     let schema =
-        [leases::MIGRATIONS, event_store::MIGRATIONS, ::cdc::MIGRATIONS, projection::MIGRATIONS];
+        [::leases::MIGRATIONS, event_store::MIGRATIONS, ::cdc::MIGRATIONS, projection::MIGRATIONS];
     let settings = process.wait_for_schema(&session, &schema).await?;
     let consumers = projection::read_models::consumers(&session);
-    // A group takes all slots.
-    let owned: OwnedSlots = Arc::new(move || (0..settings.slots).collect());
+    let owned = watch::Sender::default();
+    let slots = owned.subscribe();
+    let scanned: OwnedSlots = Arc::new(move || slots.borrow().clone());
     let scan = ScannerDeps {
         session: Arc::clone(&session),
         keyspace: scylla.keyspace.clone(),
         group: GROUP,
         consumers: consumers.clone(),
-        owned,
+        owned: scanned,
         settings,
         config: scanner,
     };
@@ -48,6 +53,9 @@ async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
         consumers,
         settings,
         config: cdc,
+        leases,
+        owned,
+        readiness: process.readiness(),
     };
     let shutdown = process.shutdown();
     process.worker("projections", async move { Ok(run_group(deps, shutdown).await?) });

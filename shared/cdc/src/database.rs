@@ -4,7 +4,6 @@ mod events;
 mod generations;
 mod log;
 mod scan;
-mod slots;
 mod tables;
 mod tablets;
 
@@ -12,7 +11,6 @@ pub(crate) use events::Ledger;
 pub(crate) use generations::generations_of;
 pub(crate) use log::OutboxLog;
 pub(crate) use scan::ScanTables;
-pub(crate) use slots::{SlotCheckpoints, failed as slots_failed};
 pub(crate) use tables::{CatchUps, Cursors};
 
 use crate::consumer::{ErrorClass, HandleError};

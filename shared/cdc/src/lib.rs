@@ -14,7 +14,9 @@
 //! Nothing of this is exactly once: an event comes again when its process died between effect and
 //! cursor, and the consumers are made for that.
 
+mod admission;
 mod catch_up;
+mod checkpoints;
 mod clock;
 mod config;
 mod confirm_pass;

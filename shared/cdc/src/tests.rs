@@ -12,4 +12,5 @@ mod engine_on_vnodes;
 mod ordering;
 mod reading;
 mod scanning;
+mod sharing;
 mod world;

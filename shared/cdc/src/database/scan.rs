@@ -1,8 +1,9 @@
 //! What the scanner compares: tails of outbox and ledger, cursors, checkpoints, catch-ups.
 
+use crate::checkpoints::failed as slots_failed;
 use crate::consumer::{ErrorClass, HandleError};
 use crate::database::events::{TAILS_COLUMNS, read_tails};
-use crate::database::{CatchUps, OutboxLog, failed, misread, prepare, slots_failed};
+use crate::database::{CatchUps, OutboxLog, failed, misread, prepare};
 use crate::log_time::LogTime;
 use crate::scanner::ScannerDeps;
 use crate::scanner::source::{Progress, ScanSource, Scanned};

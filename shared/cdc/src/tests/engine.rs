@@ -109,6 +109,9 @@ impl Database {
             consumers: vec![Arc::new(Collector(seen.clone()))],
             settings: self.settings,
             config,
+            leases: leases::LeaseConfig::default(),
+            owned: tokio::sync::watch::Sender::default(),
+            readiness: runtime::Readiness::default(),
         };
         let stop = CancellationToken::new();
         let mut task = JoinSet::new();
