@@ -40,6 +40,7 @@ mod settlement;
 mod settler;
 mod standstill;
 
+pub mod audit;
 pub mod outbox;
 mod reader;
 
