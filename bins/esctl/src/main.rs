@@ -53,6 +53,9 @@ enum Noun {
     /// Parts of the token ring and how far each is settled
     #[command(subcommand)]
     Slots(slots::Verb),
+    /// Processes that share the slots of their group
+    #[command(subcommand)]
+    Members(slots::MembersVerb),
     /// Compare outbox, read models and topics with the ledger
     Verify(verify::Arguments),
 }
@@ -121,6 +124,7 @@ fn execute(arguments: Arguments, loaded: Loaded<Settings>) -> anyhow::Result<()>
             Noun::Schema => schema::run(),
             Noun::Topics(verb) => topics::run(&verb, &settings, format).await,
             Noun::Slots(verb) => slots::run(&verb, &settings, format).await,
+            Noun::Members(verb) => slots::members(&verb, &settings, format).await,
             Noun::Verify(arguments) => verify::run(&arguments, &settings, format).await,
         }
     })

@@ -1,10 +1,14 @@
 //! Folds announced events into the read models. Replicas share the slots.
 
-use cdc::{CdcConfig, GroupDeps, run_group};
+use cdc::{CdcConfig, GroupDeps, OwnedSlots, ScannerConfig, ScannerDeps, run_group, run_scanner};
+use leases::LeaseConfig;
 use projection::audit::{AuditConfig, AuditDeps, run_audit};
 use runtime::{Process, ScyllaConfig};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::process::ExitCode;
+use std::sync::Arc;
+use tokio::sync::watch;
 
 /// The group whose consumers share the slots.
 const GROUP: &str = "projections";
@@ -14,7 +18,11 @@ const GROUP: &str = "projections";
 struct Config {
     scylla: ScyllaConfig,
     #[serde(default)]
+    leases: LeaseConfig,
+    #[serde(default)]
     cdc: CdcConfig,
+    #[serde(default)]
+    scanner: ScannerConfig,
     #[serde(default)]
     audit: AuditConfig,
 }
@@ -24,15 +32,27 @@ fn main() -> ExitCode {
 }
 
 async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
-    let Config { scylla, cdc, audit } = process.config.clone();
+    let Config { scylla, leases, cdc, scanner, audit } = process.config.clone();
     let session = process.scylla(&scylla).await?;
     let schema =
-        [leases::MIGRATIONS, event_store::MIGRATIONS, ::cdc::MIGRATIONS, projection::MIGRATIONS];
+        [::leases::MIGRATIONS, event_store::MIGRATIONS, ::cdc::MIGRATIONS, projection::MIGRATIONS];
     let settings = process.wait_for_schema(&session, &schema).await?;
-    // Until slots are shared, a worker owns them all.
-    let owned = move || (0..settings.slots).collect();
-    let audit = AuditDeps { session: session.clone(), settings, config: audit, owned };
     let consumers = projection::read_models::consumers(&session);
+    let owned = watch::Sender::<BTreeSet<u32>>::default();
+    let slots = owned.subscribe();
+    let scanned: OwnedSlots = Arc::new(move || slots.borrow().clone());
+    let audited = Arc::clone(&scanned);
+    let audit =
+        AuditDeps { session: session.clone(), settings, config: audit, owned: move || audited() };
+    let scan = ScannerDeps {
+        session: Arc::clone(&session),
+        keyspace: scylla.keyspace.clone(),
+        group: GROUP,
+        consumers: consumers.clone(),
+        owned: scanned,
+        settings,
+        config: scanner,
+    };
     let deps = GroupDeps {
         session,
         keyspace: scylla.keyspace,
@@ -40,9 +60,14 @@ async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
         consumers,
         settings,
         config: cdc,
+        leases,
+        owned,
+        readiness: process.readiness(),
     };
     let shutdown = process.shutdown();
     process.worker("projections", async move { Ok(run_group(deps, shutdown).await?) });
+    let shutdown = process.shutdown();
+    process.worker("scanner", async move { Ok(run_scanner(scan, shutdown).await?) });
     let shutdown = process.shutdown();
     process.worker("audit", async move {
         run_audit(audit, shutdown).await;

@@ -8,10 +8,15 @@
 //! are, [`clock`] what time it is in the database, and [`catch_up`] what to do when the log no longer
 //! has what a consumer needs. [`run_group`] puts all of it together.
 //!
+//! What no reader of the log can find, because it was never announced or its row never came, is found
+//! by the slow [`scanner`], which compares the newest versions with the cursors and announces again.
+//!
 //! Nothing of this is exactly once: an event comes again when its process died between effect and
 //! cursor, and the consumers are made for that.
 
+mod admission;
 mod catch_up;
+mod checkpoints;
 mod clock;
 mod config;
 mod confirm_pass;
@@ -26,6 +31,7 @@ mod lanes;
 mod log_time;
 mod metrics;
 mod reader;
+mod scanner;
 mod sequencer;
 mod source;
 #[cfg(test)]
@@ -35,6 +41,7 @@ pub use config::{CatchUpConfig, CdcConfig, ConfigError};
 pub use consumer::{Change, ChangeConsumer, ErrorClass, HandleError};
 pub use error::{EventName, GroupError};
 pub use group::{GroupDeps, run_group};
+pub use scanner::{OwnedSlots, ScannerConfig, ScannerDeps, run_scanner};
 
 use runtime::{Migration, MigrationSet};
 

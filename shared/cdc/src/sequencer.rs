@@ -10,17 +10,20 @@
 //! A failure that may pass is repeated for ever with growing pauses, and stops its own lane only. Any
 //! other ends the sequencer: [`failed`](Sequencer::failed) is cancelled and the cursor stays before
 //! the event. After [`stop`](Sequencer::stop) the event in hand is finished and its cursor stored,
-//! nothing further begins.
+//! nothing further begins; [`close`](Sequencer::close) does the same for one slot. Before each step
+//! the [`Fence`] is asked whether the slot is still this process's.
 
 use crate::config::CdcConfig;
 use crate::consumer::{Change, ChangeConsumer, ErrorClass, HandleError};
 use crate::cursors::LaneKey;
 use crate::error::{EventName, GroupError};
+use crate::generation::token_of;
 use crate::lanes::{Lanes, Offered, Step};
 use crate::metrics;
-use crate::source::{Cursor, CursorStore, EventSource, LogRow, Ring};
+use crate::source::{Cursor, CursorStore, EventSource, Fence, LogRow, Ring};
 use domain::RecordedEvent;
 use futures::FutureExt;
+use runtime::test_hooks::{crash_point, defect};
 use runtime::{Backoff, chain};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-/// The sequencer stopped; whatever was asked of it is not going to happen.
+/// The sequencer stopped, or the slot is closed; whatever was asked is not going to happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stopped;
 
@@ -38,6 +41,9 @@ pub(crate) struct Parts {
     pub(crate) consumers: Vec<Arc<dyn ChangeConsumer>>,
     pub(crate) events: Arc<dyn EventSource>,
     pub(crate) cursors: Arc<dyn CursorStore>,
+    pub(crate) fence: Arc<dyn Fence>,
+    /// How many slots there are.
+    pub(crate) slots: u32,
 }
 
 /// Cheap to clone; all clones are one sequencer.
@@ -76,6 +82,21 @@ impl Sequencer {
         }
     }
 
+    /// Opens a slot: its events are taken from now on.
+    pub(crate) fn open_slot(&self, slot: u32) {
+        let stop = self.shared.stop.child_token();
+        self.shared.lanes().open_slot(slot, stop);
+    }
+
+    /// Closes a slot and returns when nothing of it is in hand any more.
+    pub(crate) async fn close(&self, slot: u32) {
+        let draining = self.shared.lanes().close_slot(slot);
+        if let Some(draining) = draining {
+            // Errs when the sequencer is dropped, and with it whatever was in hand.
+            let _ = draining.await;
+        }
+    }
+
     /// Takes a row of the log; waits while too many events are in flight. True when it was news to
     /// at least one consumer.
     pub(crate) async fn submit(&self, row: LogRow) -> Result<bool, Stopped> {
@@ -105,7 +126,8 @@ impl Sequencer {
     /// Whether a consumer has neither handled the event nor is about to.
     fn is_news(&self, ring: &Ring) -> bool {
         let mut lanes = self.shared.lanes();
-        self.shared.keys(ring).any(|key| !lanes.knows(key, ring.version))
+        let is_news = |key: LaneKey| lanes.is_open(key.slot) && !lanes.knows(key, ring.version);
+        self.shared.keys(ring).any(is_news)
     }
 
     /// Returns when every consumer has handled the version and stored its cursor.
@@ -117,14 +139,18 @@ impl Sequencer {
                 let (settled, waiter) = oneshot::channel();
                 let mut lanes = self.shared.lanes();
                 let offered = lanes.offer(key, ring.version, None, None);
-                lanes.wait(key, ring.version, settled);
-                drop(lanes);
-                if offered == Offered::Opened {
-                    self.open(key);
+                if offered != Offered::Refused {
+                    lanes.wait(key, ring.version, settled);
                 }
-                waiter
+                drop(lanes);
+                match offered {
+                    Offered::Opened => self.open(key),
+                    Offered::Refused => return Err(Stopped),
+                    Offered::Known | Offered::Joined => {}
+                }
+                Ok(waiter)
             })
-            .collect();
+            .collect::<Result<_, _>>()?;
         for waiter in waiting {
             tokio::select! {
                 () = self.shared.stop.cancelled() => return Err(Stopped),
@@ -154,13 +180,14 @@ impl Sequencer {
         self.shared.tasks.spawn(async move {
             let worked = AssertUnwindSafe(shared.work(key)).catch_unwind().await;
             let failure = match worked {
-                Ok(Ok(())) => return,
+                Ok(Ok(())) => return shared.lanes().abandon(key),
                 Ok(Err(failure)) => failure,
                 Err(_) => {
                     let (consumer, event) = shared.name(key);
                     GroupError::Panicked { consumer, event }
                 }
             };
+            shared.lanes().abandon(key);
             shared.fail(failure);
         });
     }
@@ -176,22 +203,27 @@ impl Shared {
         let wants = move |consumer: &Arc<dyn ChangeConsumer>| {
             ring.aggregate_type.as_deref().is_none_or(|of_type| consumer.wants(of_type))
         };
+        let aggregate_id = ring.aggregate_id;
+        let slot = leases::slot_of(token_of(aggregate_id), self.parts.slots);
         let consumers = self.parts.consumers.iter().enumerate();
-        consumers
-            .filter(move |(_, consumer)| wants(consumer))
-            .map(|(consumer, _)| LaneKey { aggregate_id: ring.aggregate_id, consumer })
+        consumers.filter(move |(_, consumer)| wants(consumer)).map(move |(consumer, _)| LaneKey {
+            slot,
+            aggregate_id,
+            consumer,
+        })
     }
 
     /// Works a lane until it is done, the sequencer stops, or an event cannot be handled.
     async fn work(&self, key: LaneKey) -> Result<(), GroupError> {
         let mut backoff = Backoff::new(self.config.backoff);
-        let mut place = self.place().await;
+        let stop = self.lanes().stop_of(key.slot);
+        let mut place = self.place(&stop).await;
         loop {
             let step = self.lanes().next(key);
             let what = match &step {
                 Step::Done => return Ok(()),
                 Step::Flush(_) => "flush",
-                _ if self.stop.is_cancelled() => return Ok(()),
+                _ if stop.is_cancelled() || !self.parts.fence.may_begin(key.slot) => return Ok(()),
                 Step::Load => "load",
                 Step::Heal { .. } => "heal",
                 Step::Handle { .. } => "handle",
@@ -202,10 +234,10 @@ impl Shared {
                     self.note_retry(key, what, backoff.attempts(), &error);
                     self.lanes().shed(key);
                     drop(place);
-                    if !backoff.pause(&self.stop).await {
+                    if !backoff.pause(&stop).await {
                         return Ok(());
                     }
-                    place = self.place().await;
+                    place = self.place(&stop).await;
                 }
                 Err(source) => {
                     let (consumer, event) = self.name(key);
@@ -215,10 +247,13 @@ impl Shared {
         }
     }
 
-    /// A place among the aggregates that run in parallel.
-    async fn place(&self) -> Option<tokio::sync::SemaphorePermit<'_>> {
-        // Errs when the semaphore is closed, which never happens.
-        self.parallel.acquire().await.ok()
+    /// A place among the aggregates that run in parallel; `None` when `stop` came first.
+    async fn place(&self, stop: &CancellationToken) -> Option<tokio::sync::SemaphorePermit<'_>> {
+        tokio::select! {
+            () = stop.cancelled() => None,
+            // Errs when the semaphore is closed, which never happens.
+            place = self.parallel.acquire() => place.ok(),
+        }
     }
 
     async fn perform(&self, key: LaneKey, step: Step) -> Result<(), HandleError> {
@@ -232,6 +267,7 @@ impl Shared {
             Step::Handle { change, view } if consumer.wants(&change.event.aggregate_type) => {
                 let view = consumer.handle(&change, view.as_deref()).await?.map(Into::into);
                 metrics::HANDLED.with_label_values(&[consumer.name()]).inc();
+                crash_point("cdc.handled");
                 self.lanes().handled(key, Cursor { version: change.event.version.0, view });
             }
             Step::Handle { change, .. } => self.lanes().passed(key, change.event.version.0),
@@ -239,6 +275,7 @@ impl Shared {
                 metrics::CURSORS.with_label_values(&["write"]).inc();
                 let (id, name) = (key.aggregate_id, consumer.name());
                 self.parts.cursors.write(id, name, &cursor).await?;
+                crash_point("cdc.cursor-stored");
                 self.lanes().flushed(key);
             }
             Step::Heal { after, wanted, is_gap } => self.heal(key, after, wanted, is_gap).await?,
@@ -255,6 +292,10 @@ impl Shared {
         is_gap: bool,
     ) -> Result<(), HandleError> {
         let id = key.aggregate_id;
+        if defect("gap-healing-off") {
+            self.lanes().skip(key, wanted);
+            return Ok(());
+        }
         if is_gap {
             debug!(aggregate_id = %id, after, announced = wanted, "gap in front of a version");
             metrics::GAPS_DETECTED.inc();

@@ -58,6 +58,15 @@ struct Arguments {
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024), value_name = "N")]
     token_ranges: u16,
 
+    /// Lets keyspaces be on tablets, as ScyllaDB 2025.4 does: `tablets = {'enabled': true}`.
+    #[arg(long)]
+    tablets: bool,
+
+    /// With `--tablets`: tablets, and CDC streams, of a new table whose keyspace does not say how
+    /// many; rounded up to a power of two.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1024), value_name = "N")]
+    tablets_per_table: u32,
+
     /// What `system.local` says where clients shall connect; without it the address that each of
     /// them did connect to.
     #[arg(long, value_name = "IP")]
@@ -147,6 +156,8 @@ fn config(arguments: Arguments) -> ServerConfig {
         engine: EngineConfig {
             durability,
             token_ranges: arguments.token_ranges.into(),
+            tablets: arguments.tablets,
+            tablets_per_table: arguments.tablets_per_table,
             rpc_address: arguments.rpc_address,
             ..EngineConfig::new(arguments.data_dir)
         },

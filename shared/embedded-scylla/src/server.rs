@@ -14,7 +14,7 @@ mod tests;
 
 pub use handler::ConnectionContext;
 
-use crate::engine::{Engine, EngineConfig};
+use crate::engine::{Engine, EngineConfig, Opened};
 use crate::error::CqlError;
 use crate::faults::Faults;
 use crate::metrics::Metrics;
@@ -191,6 +191,21 @@ impl Server {
     /// The fault rules, for tests in the same process.
     pub fn faults(&self) -> &Arc<Faults> {
         &self.faults
+    }
+
+    /// Opens a new CDC generation, for tests in the same process; see
+    /// [`Engine::open_generation`].
+    pub async fn open_generation(
+        &self,
+        streams: Option<usize>,
+        starts_in: Duration,
+    ) -> Result<Opened, CqlError> {
+        self.engine.open_generation(streams, starts_in).await
+    }
+
+    /// Sets how far the clock is off the host's, in ms, for tests in the same process.
+    pub fn set_clock(&self, skew_ms: i64) {
+        self.engine.set_clock(skew_ms);
     }
 
     /// The metrics, for tests in the same process.

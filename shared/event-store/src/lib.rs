@@ -11,7 +11,7 @@
 //! What a process leaves half done when it dies, the others finish: beside its own heartbeat each
 //! watches the rows of all writers (`settler`, `standstill`), and for one that stands still writes the
 //! death certificate, moves the fences that its intents name, and announces what is stored
-//! (`settlement`).
+//! (`settlement`, `reannounce`).
 //!
 //! Only this crate writes `event_store` and [`outbox::TABLE`]. [`EventReader`] reads the former.
 
@@ -34,6 +34,7 @@ mod writer;
 
 mod announce;
 mod cache;
+mod reannounce;
 
 mod settlement;
 mod settler;
@@ -62,6 +63,7 @@ pub use error::{BusyReason, CorruptError, Effect, ExecuteError, Failure, OpenErr
 pub use ledger::LedgerError;
 pub use look_up::LookUp;
 pub use reader::EventReader;
+pub use reannounce::{ReannounceBounds, ReannounceError, Reannouncer};
 pub use store::EventStore;
 
 use runtime::{Migration, MigrationSet};

@@ -6,16 +6,15 @@
 //! SERIAL and announced, again if it was before. The row goes last: whoever dies half-way leaves it in
 //! state dead, and the next one does all of this again from the start, which changes nothing.
 
-use crate::announce::Announcer;
 use crate::config::EventStoreConfig;
-use crate::error::CorruptError;
+use crate::error::ReadError;
 use crate::ledger::{
     Certificate, Ledger, LedgerError, ReadFailure, StoredIntent, StoredWriter, Strength,
     WriterState,
 };
 use crate::metrics::METRICS;
-use crate::reader::contiguous;
-use domain::{RecordedEvent, Version};
+use crate::reannounce::{ReannounceError, Reannouncer};
+use domain::Version;
 use futures::{StreamExt, TryStreamExt, stream};
 use runtime::test_hooks::{crash_point, defect};
 use runtime::{Backoff, chain};
@@ -57,9 +56,8 @@ pub(crate) enum SettleError {
         #[source]
         source: LedgerError,
     },
-    /// No attempt was acknowledged in time.
-    #[error("the events of aggregate {aggregate_id} after version {after} are not announced")]
-    NotAnnounced { aggregate_id: Uuid, after: Version },
+    #[error("announce what is stored")]
+    Announce(#[source] ReannounceError),
     #[error("the events of {aggregates} aggregates cannot be read")]
     Corrupt { aggregates: u64 },
 }
@@ -74,7 +72,7 @@ impl SettleError {
 /// The settlement of one writer.
 pub(crate) struct Settlement<'a> {
     ledger: &'a dyn Ledger,
-    announcer: &'a Announcer,
+    reannouncer: &'a Reannouncer,
     config: &'a EventStoreConfig,
     row: StoredWriter,
     /// The version that each aggregate is announced from, as far as settled here.
@@ -86,13 +84,13 @@ pub(crate) struct Settlement<'a> {
 impl<'a> Settlement<'a> {
     pub(crate) fn new(
         ledger: &'a dyn Ledger,
-        announcer: &'a Announcer,
+        reannouncer: &'a Reannouncer,
         config: &'a EventStoreConfig,
         row: StoredWriter,
     ) -> Self {
         Self {
             ledger,
-            announcer,
+            reannouncer,
             config,
             row,
             announced_after: Mutex::default(),
@@ -217,7 +215,10 @@ impl<'a> Settlement<'a> {
             self.move_fence(intent.aggregate_id).await?;
             crash_point("settle.fenced");
         }
-        self.announce_after(intent).await?;
+        let StoredIntent { aggregate_id, after, topic, .. } = intent;
+        let events = self.reannouncer.after(*aggregate_id, *after, topic).await?;
+        METRICS.settle_events.inc_by(events);
+        self.events.fetch_add(events, Ordering::Relaxed);
         crash_point("settle.announced");
         Ok(())
     }
@@ -237,7 +238,9 @@ impl<'a> Settlement<'a> {
                     self.ledger.move_fence(aggregate_id, from, to).await
                 }
                 Err(ReadFailure::Ledger(error)) => Err(error),
-                Err(ReadFailure::Corrupt(cause)) => return Err(Stuck::Corrupt(cause)),
+                Err(ReadFailure::Corrupt(cause)) => {
+                    return Err(Stuck::Corrupt(ReadError::unusable(cause)));
+                }
             };
             match moved {
                 // Not applied: another one moved it after it was read, which does as well.
@@ -252,66 +255,6 @@ impl<'a> Settlement<'a> {
                 Err(_) => sleep(backoff.next_pause()).await,
             }
         }
-    }
-
-    /// Announces everything behind the intent's version, one write per commit.
-    async fn announce_after(&self, intent: &StoredIntent) -> Result<(), Stuck> {
-        let StoredIntent { aggregate_id, after, .. } = *intent;
-        let page = self.config.load_page_events;
-        let (mut at, mut commit) = (after, Vec::new());
-        loop {
-            let events = self.page_after(aggregate_id, at, page).await?;
-            contiguous(aggregate_id, at, &events).map_err(Stuck::Corrupt)?;
-            let full = events.len() >= usize::try_from(page).unwrap_or(usize::MAX);
-            for event in events {
-                at = event.version;
-                let place = event.metadata.commit;
-                commit.push(event);
-                if place.index.saturating_add(1) >= place.count {
-                    self.announce(intent, &std::mem::take(&mut commit)).await?;
-                }
-            }
-            if !full {
-                return self.announce(intent, &commit).await;
-            }
-        }
-    }
-
-    async fn page_after(
-        &self,
-        aggregate_id: Uuid,
-        after: Version,
-        page: i32,
-    ) -> Result<Vec<RecordedEvent>, Stuck> {
-        let mut backoff = Backoff::new(self.config.backoff());
-        loop {
-            match self.ledger.from(aggregate_id, after.next(), page, Strength::Serial).await {
-                Ok(tail) => return Ok(tail.events),
-                Err(ReadFailure::Corrupt(cause)) => return Err(Stuck::Corrupt(cause)),
-                Err(ReadFailure::Ledger(source)) => {
-                    if backoff.attempts() >= self.config.settle.attempts_max {
-                        let doing = "read the tail of an aggregate";
-                        return Err(Stuck::Settle(SettleError::Database { doing, source }));
-                    }
-                }
-            }
-            sleep(backoff.next_pause()).await;
-        }
-    }
-
-    /// Announces the events of one commit until one attempt counts.
-    async fn announce(&self, intent: &StoredIntent, events: &[RecordedEvent]) -> Result<(), Stuck> {
-        let mut backoff = Backoff::new(self.config.backoff());
-        while !self.announcer.attempt(events, &intent.topic, backoff.attempts()).await {
-            if backoff.attempts() >= self.config.settle.attempts_max {
-                let StoredIntent { aggregate_id, after, .. } = *intent;
-                return Err(Stuck::Settle(SettleError::NotAnnounced { aggregate_id, after }));
-            }
-            sleep(backoff.next_pause()).await;
-        }
-        METRICS.settle_events.inc_by(events.len() as u64);
-        self.events.fetch_add(events.len() as u64, Ordering::Relaxed);
-        Ok(())
     }
 
     async fn remove(&self) -> Result<(), SettleError> {
@@ -358,6 +301,19 @@ enum Certified {
 
 /// Why an aggregate cannot be finished.
 enum Stuck {
+    /// The settlement is given up with it.
     Settle(SettleError),
-    Corrupt(CorruptError),
+    /// Its events cannot be used; the other aggregates can be finished.
+    Corrupt(ReadError),
+}
+
+impl From<ReannounceError> for Stuck {
+    fn from(error: ReannounceError) -> Self {
+        match error {
+            ReannounceError::Read(error @ (ReadError::Gap(_) | ReadError::Corrupt(_))) => {
+                Self::Corrupt(error)
+            }
+            error => Self::Settle(SettleError::Announce(error)),
+        }
+    }
 }

@@ -8,6 +8,7 @@ use crate::announce::Announcer;
 use crate::config::EventStoreConfig;
 use crate::ledger::{Ledger, LedgerError, StoredWriter};
 use crate::metrics::METRICS;
+use crate::reannounce::{ReannounceBounds, Reannouncer};
 use crate::settlement::{Ended, Settlement};
 use crate::standstill::{Look, Standstill};
 use crate::writer::Writer;
@@ -26,7 +27,7 @@ use uuid::Uuid;
 /// Settles dead writers until the store is closed.
 pub(crate) struct Settler {
     ledger: Arc<dyn Ledger>,
-    announcer: Arc<Announcer>,
+    reannouncer: Reannouncer,
     writer: Writer,
     config: EventStoreConfig,
     state: Mutex<State>,
@@ -54,7 +55,14 @@ impl Settler {
             at_work: HashSet::new(),
             failed: None,
         });
-        Self { ledger, announcer, writer, config, state }
+        let bounds = ReannounceBounds {
+            request_timeout: config.request_timeout(),
+            page_events: config.load_page_events,
+            attempts_max: config.settle.attempts_max,
+            backoff: config.backoff(),
+        };
+        let reannouncer = Reannouncer::over(Arc::clone(&ledger), announcer, bounds);
+        Self { ledger, reannouncer, writer, config, state }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -140,7 +148,7 @@ impl Settler {
     async fn settle(&self, row: StoredWriter) {
         let writer = row.writer;
         info!(%writer, state = row.state.name(), "a writer stands still, settling it");
-        let settlement = Settlement::new(&*self.ledger, &self.announcer, &self.config, row);
+        let settlement = Settlement::new(&*self.ledger, &self.reannouncer, &self.config, row);
         let ended = settlement.run().await;
         let mut state = self.lock();
         state.at_work.remove(&writer);

@@ -94,7 +94,7 @@ impl EventStore {
         announce_within: Duration,
         clock: Clock,
     ) -> Result<Self, OpenError> {
-        let announcer = Announcer::new(Arc::clone(&ledger), config.clone(), announce_within);
+        let announcer = Announcer::new(Arc::clone(&ledger), config.backoff(), announce_within);
         let announcer = Arc::new(announcer);
         let closed = CancellationToken::new();
         let deadline = Instant::now() + config.wait();

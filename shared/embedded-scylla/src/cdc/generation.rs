@@ -54,6 +54,21 @@ impl Generation {
 
     /// A generation of `ranges` equal ranges (at least one) that begins then.
     pub fn even(host_id: Uuid, ranges: usize, time_millis: i64) -> Self {
+        Self::cut(host_id, ranges, time_millis, |index| index)
+    }
+
+    /// The same for a table's tablets, whose streams have no index. Their number is rounded up to a
+    /// power of two.
+    pub fn of_tablets(host_id: Uuid, tablets: usize, time_millis: i64) -> Self {
+        Self::cut(host_id, tablets.next_power_of_two(), time_millis, |_| 0)
+    }
+
+    fn cut(
+        host_id: Uuid,
+        ranges: usize,
+        time_millis: i64,
+        index_of: impl Fn(usize) -> usize,
+    ) -> Self {
         let ranges = ranges.max(1);
         let step = (1i128 << 64) / ranges as i128;
         // The last range ends at the highest token, so none is shorter than the others by more
@@ -67,7 +82,7 @@ impl Generation {
         let streams = tokens
             .iter()
             .enumerate()
-            .map(|(index, token)| StreamId::new(*token, index, rand::rng().next_u64()))
+            .map(|(index, token)| StreamId::new(*token, index_of(index), rand::rng().next_u64()))
             .collect();
         Self { host_id, time_millis, tokens, streams }
     }

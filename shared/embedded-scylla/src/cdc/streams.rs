@@ -98,6 +98,11 @@ impl Streams {
             },
         }
     }
+
+    /// Forgets a table that is gone.
+    pub(crate) fn remove(&mut self, table: Uuid) {
+        self.tablets.remove(&table);
+    }
 }
 
 #[cfg(test)]
@@ -128,5 +133,7 @@ mod tests {
         assert!(streams.push(Some(ours), generation(50)));
         assert_eq!(streams.of(ours).newest().time_millis, 50);
         assert_eq!(streams.of(other).newest().time_millis, 10);
+        streams.remove(ours);
+        assert_eq!(streams.of(ours).newest().time_millis, 10);
     }
 }

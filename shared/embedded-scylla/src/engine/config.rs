@@ -17,6 +17,11 @@ pub struct EngineConfig {
     pub durability: Durability,
     /// Token ranges and CDC streams of a new data directory.
     pub token_ranges: usize,
+    /// Whether keyspaces may be on tablets, as on ScyllaDB 2025.4; without, as on 5.4, none is.
+    pub tablets: bool,
+    /// Tablets, and with CDC streams, of a new table on tablets unless its keyspace says how many;
+    /// rounded up to a power of two.
+    pub tablets_per_table: u32,
     /// What `system.local` shows; by default the address that the client connected to.
     pub rpc_address: Option<IpAddr>,
     /// What `system.local` shows.
@@ -47,6 +52,8 @@ impl EngineConfig {
             data_dir: data_dir.into(),
             durability: storage.durability,
             token_ranges: storage.token_ranges,
+            tablets: false,
+            tablets_per_table: 4,
             rpc_address: None,
             cluster_name: "embedded-scylla".to_owned(),
             statement_bytes_max: 4 * MIB,

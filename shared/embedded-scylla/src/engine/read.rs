@@ -111,6 +111,7 @@ impl Engine {
             catalog: Arc::clone(view.catalog()),
             node: Node {
                 streams: Arc::clone(view.streams()),
+                tablets: config.tablets,
                 cluster_name: config.cluster_name.clone(),
                 rpc_address: config.rpc_address.unwrap_or(connection.local_address.ip()),
             },

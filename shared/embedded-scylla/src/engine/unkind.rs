@@ -8,6 +8,9 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+/// Tablets of a table that are not split any more.
+const TABLETS_MAX: usize = 4096;
+
 /// The CDC generations that were opened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Opened {
@@ -66,9 +69,10 @@ fn open(
     context.open_streams(None, Generation::even(host_id, count_of_vnodes, timestamp))?;
     let mut tables = BTreeMap::new();
     for (table, history) in streams.tablet_tables() {
-        let count = count.unwrap_or(history.newest().streams.len() * 2);
+        let split = (history.newest().streams.len() * 2).min(TABLETS_MAX);
         let timestamp = begin(history);
-        context.open_streams(Some(table), Generation::even(host_id, count, timestamp))?;
+        let opened = Generation::of_tablets(host_id, count.unwrap_or(split), timestamp);
+        context.open_streams(Some(table), opened)?;
         let catalog = context.catalog();
         let found = catalog
             .keyspaces

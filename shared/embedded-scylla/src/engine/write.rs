@@ -17,6 +17,7 @@ use crate::plan::{BatchPlan, Plan, batch};
 use crate::protocol::{
     BatchKind, BatchRequest, BatchStatement, QueryParams, Response, Rows, Value, consistency,
 };
+use crate::schema::{Partitioner, Table};
 use crate::server::ConnectionContext;
 use crate::storage::{ReadRows, WriteContext};
 use std::collections::HashSet;
@@ -182,6 +183,7 @@ impl Engine {
     }
 
     async fn lwt(&self, lwt: Lwt, serial: Option<u16>) -> Result<Response> {
+        self.refuse_log_on_tablets(lwt.table())?;
         let fault = {
             let table = Touched::from(&**lwt.table());
             self.inner.faults.take(StatementKind::Lwt, std::iter::once(table))
@@ -206,6 +208,22 @@ impl Engine {
             self.run_put_off(put_off).await;
         }
         Err(answer.give(asked).await)
+    }
+
+    /// On tablets the log has no Paxos state of its own.
+    fn refuse_log_on_tablets(&self, table: &Table) -> Result<()> {
+        if table.partitioner != Partitioner::Cdc {
+            return Ok(());
+        }
+        let view = self.inner.storage.view();
+        let keyspace = view.catalog().keyspaces.get(&table.keyspace);
+        if keyspace.is_some_and(|keyspace| keyspace.tablets.is_some()) {
+            return Err(CqlError::invalid(format!(
+                "LWT is not supported on CDC log tables in keyspaces with tablets ({}.{})",
+                table.keyspace, table.name
+            )));
+        }
+        Ok(())
     }
 
     /// Runs a statement as its fault will have it; what runs later is for the caller.
@@ -264,8 +282,10 @@ impl Engine {
         };
         self.inner.metrics.request(kind, "", "");
         let statement = Arc::clone(statement);
-        let changes =
-            self.inner.storage.write(move |context| ddl::run(context, &statement)).await?;
+        let config = &self.inner.config;
+        let tablets = config.tablets.then_some(config.tablets_per_table);
+        let run = move |context: &mut WriteContext<'_>| ddl::run(context, &statement, tablets);
+        let changes = self.inner.storage.write(run).await?;
         let mut changes = changes.into_iter();
         let Some(first) = changes.next() else { return Ok(Response::Void) };
         for change in std::iter::once(first.clone()).chain(changes) {

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `definitions` | their names and columns (contract B.3, H.1) |
 //! | `node` | `system.*`, `system_distributed.*` |
+//! | `tablets` | `system.cdc_*` |
 //! | `schema` | `system_schema.*` |
 //! | `rows` | from values by name to rows |
 //!
@@ -13,6 +14,7 @@ mod definitions;
 mod node;
 mod rows;
 mod schema;
+mod tablets;
 
 pub(crate) use definitions::{keyspaces, placeholder};
 
@@ -37,6 +39,8 @@ pub(crate) struct Node {
     pub(crate) cluster_name: String,
     /// Where clients shall connect; for each client where it connected to unless configured.
     pub(crate) rpc_address: IpAddr,
+    /// Whether it has tablets, and is of a release that has them.
+    pub(crate) tablets: bool,
 }
 
 /// Virtual tables as one request sees them.

@@ -1,7 +1,7 @@
 //! What the node says of itself and of its CDC generation.
 
-use super::VirtualReader;
 use super::rows::{bigint, inet, row, set, text, uuid};
+use super::{VirtualReader, tablets};
 use crate::ddl::DATA_CENTER;
 use crate::mutation::Row;
 use crate::schema::Table;
@@ -9,6 +9,9 @@ use bytes::Bytes;
 
 /// The release that the server says it is.
 const VERSION: &str = "5.4.6";
+
+/// And if it has tablets: the first one with CDC and LWT on them.
+const VERSION_WITH_TABLETS: &str = "2025.4.0";
 
 /// The partitions of a table of `system`, `system_distributed` or `system_traces`.
 pub(super) fn partition_keys(reader: &VirtualReader, table: &str) -> Vec<Vec<Bytes>> {
@@ -19,6 +22,7 @@ pub(super) fn partition_keys(reader: &VirtualReader, table: &str) -> Vec<Vec<Byt
             let generations = reader.node.streams.vnodes().all().iter();
             generations.map(|one| vec![bigint(one.time_millis)]).collect()
         }
+        tablets::TIMESTAMPS | tablets::STREAMS => tablets::partition_keys(reader),
         _ => Vec::new(),
     }
 }
@@ -31,8 +35,11 @@ pub(super) fn rows(reader: &VirtualReader, table: &Table, key: &[Bytes]) -> Vec<
     match table.name.as_str() {
         "local" => vec![local(reader, table)],
         "versions" => {
-            vec![row(table, vec![("version", text(VERSION)), ("build_mode", text("release"))])]
+            let version = if reader.node.tablets { VERSION_WITH_TABLETS } else { VERSION };
+            vec![row(table, vec![("version", text(version)), ("build_mode", text("release"))])]
         }
+        tablets::TIMESTAMPS => tablets::timestamps(reader, table, key),
+        tablets::STREAMS => tablets::streams(reader, table, key),
         "cdc_generation_timestamps" => generations(reader, table),
         "cdc_streams_descriptions_v2" => descriptions(reader, table, key),
         _ => Vec::new(),

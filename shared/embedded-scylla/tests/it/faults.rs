@@ -12,7 +12,7 @@ use serde_json::Value;
 
 impl Stand {
     /// Asks the fault port something that it does.
-    async fn port(&self, method: &str, path: &str, body: &str) -> Value {
+    pub(crate) async fn port(&self, method: &str, path: &str, body: &str) -> Value {
         let (status, answer) = self.try_port(method, path, body).await;
         assert_eq!(status, 200, "{body}: {answer}");
         serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{answer}: {error}"))

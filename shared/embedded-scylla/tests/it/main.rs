@@ -3,6 +3,7 @@
 
 mod cdc_reader;
 mod cluster_state;
+mod disk_full;
 mod driver;
 mod errors;
 mod faults;
@@ -10,4 +11,5 @@ mod lwt;
 mod process;
 mod replay;
 mod support;
+mod tablets;
 mod types;

@@ -146,7 +146,7 @@ async fn killed_processes_lose_nothing() {
     }
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(super) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("a directory");
     for entry in std::fs::read_dir(from).expect("readable") {
         let entry = entry.expect("readable");

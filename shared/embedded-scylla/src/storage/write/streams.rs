@@ -11,6 +11,8 @@ use uuid::Uuid;
 /// What is to be stored of a change of the streams.
 pub(super) enum StreamChange {
     Opened(Option<Uuid>, Generation),
+    /// The times of all sets that the table had.
+    Forgotten(Uuid, Vec<i64>),
 }
 
 impl WriteContext<'_> {
@@ -40,6 +42,17 @@ impl WriteContext<'_> {
         self.stream_changes.push(StreamChange::Opened(table, opened));
         Ok(())
     }
+
+    /// Forgets the streams of a table that is gone, in the same commit.
+    pub(crate) fn forget_streams(&mut self, table: Uuid) {
+        let mut streams = Streams::clone(self.streams());
+        if let Some(history) = streams.tablets(table) {
+            let times = history.all().iter().map(|one| one.time_millis).collect();
+            self.stream_changes.push(StreamChange::Forgotten(table, times));
+            streams.remove(table);
+            self.streams = Some(Arc::new(streams));
+        }
+    }
 }
 
 impl StreamChange {
@@ -50,6 +63,11 @@ impl StreamChange {
                 batch.insert(meta, meta::FORMAT, meta::FORMAT_WITH_STREAMS);
                 let key = meta::streams_key(*table, generation.time_millis);
                 batch.insert(meta, key, meta::encode_generation(generation)?);
+            }
+            Self::Forgotten(table, times) => {
+                for time in times {
+                    batch.remove(meta, meta::streams_key(Some(*table), *time));
+                }
             }
         }
         Ok(())
