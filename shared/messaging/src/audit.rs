@@ -139,11 +139,20 @@ impl TopicAudit {
 
     fn take(&mut self, message: &ReceivedMessage) {
         let at = (message.topic.clone(), message.partition);
-        self.positions.insert(at.clone(), message.offset + 1);
+        let expected = self.positions.insert(at.clone(), message.offset + 1);
+        // Nothing compacts these topics, and nothing in them is transactional.
+        if let Some(expected) = expected.filter(|expected| *expected < message.offset) {
+            let what = format!("offsets {expected} to {} hold no message", message.offset - 1);
+            self.misplace(message, what);
+        }
         let is_cut = self.cut.get(&at).copied().unwrap_or_default();
-        if let Err(what) = self.follow(message, is_cut)
-            && self.misplaced.len() < self.misplaced_max
-        {
+        if let Err(what) = self.follow(message, is_cut) {
+            self.misplace(message, what);
+        }
+    }
+
+    fn misplace(&mut self, message: &ReceivedMessage, what: String) {
+        if self.misplaced.len() < self.misplaced_max {
             let (topic, key) = (message.topic.clone(), message.key.clone());
             self.misplaced.push(Misplaced { topic, key, version: message.version(), what });
         }
