@@ -12,3 +12,4 @@ mod outage;
 mod poison;
 mod rest;
 mod settling;
+mod scaling;
