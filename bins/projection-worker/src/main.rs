@@ -2,8 +2,10 @@
 
 use cdc::{CdcConfig, GroupDeps, OwnedSlots, ScannerConfig, ScannerDeps, run_group, run_scanner};
 use leases::LeaseConfig;
+use projection::audit::{AuditConfig, AuditDeps, run_audit};
 use runtime::{Process, ScyllaConfig};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -21,6 +23,8 @@ struct Config {
     cdc: CdcConfig,
     #[serde(default)]
     scanner: ScannerConfig,
+    #[serde(default)]
+    audit: AuditConfig,
 }
 
 fn main() -> ExitCode {
@@ -28,15 +32,18 @@ fn main() -> ExitCode {
 }
 
 async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
-    let Config { scylla, leases, cdc, scanner } = process.config.clone();
+    let Config { scylla, leases, cdc, scanner, audit } = process.config.clone();
     let session = process.scylla(&scylla).await?;
     let schema =
         [::leases::MIGRATIONS, event_store::MIGRATIONS, ::cdc::MIGRATIONS, projection::MIGRATIONS];
     let settings = process.wait_for_schema(&session, &schema).await?;
     let consumers = projection::read_models::consumers(&session);
-    let owned = watch::Sender::default();
+    let owned = watch::Sender::<BTreeSet<u32>>::default();
     let slots = owned.subscribe();
     let scanned: OwnedSlots = Arc::new(move || slots.borrow().clone());
+    let audited = Arc::clone(&scanned);
+    let audit =
+        AuditDeps { session: session.clone(), settings, config: audit, owned: move || audited() };
     let scan = ScannerDeps {
         session: Arc::clone(&session),
         keyspace: scylla.keyspace.clone(),
@@ -61,5 +68,10 @@ async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
     process.worker("projections", async move { Ok(run_group(deps, shutdown).await?) });
     let shutdown = process.shutdown();
     process.worker("scanner", async move { Ok(run_scanner(scan, shutdown).await?) });
+    let shutdown = process.shutdown();
+    process.worker("audit", async move {
+        run_audit(audit, shutdown).await;
+        Ok(())
+    });
     process.run_until_shutdown().await
 }

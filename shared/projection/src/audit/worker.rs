@@ -10,7 +10,7 @@ use event_store::audit::{AuditError, AuditReader, NextPage};
 use runtime::{Backoff, BackoffConfig, CancellationToken, Settings, chain};
 use scylla::client::session::Session;
 use serde::{Deserialize, Serialize};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
@@ -64,7 +64,7 @@ pub struct AuditDeps<F> {
 /// Audits until `shutdown`. Waits for a database that is out of reach; a difference is no error.
 pub async fn run_audit<F>(deps: AuditDeps<F>, shutdown: CancellationToken)
 where
-    F: Fn() -> Vec<u32> + Send,
+    F: Fn() -> BTreeSet<u32> + Send,
 {
     if deps.config.aggregates_per_second == 0 {
         info!("the audit of the read models is off");
@@ -76,7 +76,7 @@ where
     }
 }
 
-async fn audit<F: Fn() -> Vec<u32> + Send>(deps: AuditDeps<F>) {
+async fn audit<F: Fn() -> BTreeSet<u32> + Send>(deps: AuditDeps<F>) {
     let mut backoff = Backoff::new(deps.config.backoff);
     let reader = loop {
         match AuditReader::open(deps.session.clone(), deps.config.page_aggregates).await {
@@ -126,7 +126,7 @@ struct Rounds<F> {
     known: HashMap<Uuid, Vec<Drift>>,
 }
 
-impl<F: Fn() -> Vec<u32> + Send> Rounds<F> {
+impl<F: Fn() -> BTreeSet<u32> + Send> Rounds<F> {
     async fn round(&mut self) {
         for slot in 0..self.deps.settings.slots {
             let mut next = None;
@@ -170,7 +170,8 @@ impl<F: Fn() -> Vec<u32> + Send> Rounds<F> {
             self.known.remove(&aggregate_id);
             return;
         }
-        let is_known = self.known.get(&aggregate_id) == Some(&look.drifts);
+        let is_known = self.known.get(&aggregate_id) == Some(&look.drifts)
+            || self.pending.iter().any(|pending| pending.aggregate_id == aggregate_id);
         if !is_known && self.pending.len() < self.deps.config.differences_max {
             let wait = Duration::from_millis(self.deps.config.recheck_ms);
             let due = Instant::now() + self.deps.settings.safety_interval + wait;

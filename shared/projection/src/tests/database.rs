@@ -29,7 +29,9 @@ impl Database {
             settings: SettingsConfig { slots: 4, safety_interval_ms: 10_000 },
             claim_timeout: Duration::from_secs(10),
         };
-        apply(&session, "projection_test", &config, &[MIGRATIONS]).await.expect("migrate");
+        apply(&session, "projection_test", &config, &[event_store::MIGRATIONS, MIGRATIONS])
+            .await
+            .expect("migrate");
         Self { server, session: Arc::new(session), _directory: directory }
     }
 
