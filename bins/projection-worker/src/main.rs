@@ -4,6 +4,7 @@ use cdc::{CdcConfig, GroupDeps, OwnedSlots, ScannerConfig, ScannerDeps, run_grou
 use leases::LeaseConfig;
 use runtime::{Process, ScyllaConfig};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -34,7 +35,7 @@ async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
         [::leases::MIGRATIONS, event_store::MIGRATIONS, ::cdc::MIGRATIONS, projection::MIGRATIONS];
     let settings = process.wait_for_schema(&session, &schema).await?;
     let consumers = projection::read_models::consumers(&session);
-    let owned = watch::Sender::default();
+    let owned = watch::Sender::<BTreeSet<u32>>::default();
     let slots = owned.subscribe();
     let scanned: OwnedSlots = Arc::new(move || slots.borrow().clone());
     let scan = ScannerDeps {
