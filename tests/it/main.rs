@@ -10,5 +10,6 @@ mod kills;
 mod official_reader;
 mod outage;
 mod poison;
+mod proxies;
 mod rest;
 mod settling;

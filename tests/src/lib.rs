@@ -4,9 +4,13 @@
 mod check;
 mod client;
 mod dump;
+mod hops;
+mod proxy;
 mod world;
 
 pub use check::{Expectations, verify};
 pub use client::{Client, Outcome, Told};
 pub use dump::{Dump, StoredEvent};
-pub use world::{Plan, World, binaries, seed};
+pub use hops::{Hop, Hops};
+pub use proxy::{Mode, Proxy, Rewrite};
+pub use world::{Plan, World, binaries, hooked_binaries, seed};

@@ -2,7 +2,9 @@
 
 use anyhow::Context;
 use dev_stack::demo::{self, Narrator};
-use dev_stack::{Addresses, Binaries, Output, Replicas, Stack, StackOptions, bench as benchmark};
+use dev_stack::{
+    Addresses, Binaries, Detours, Output, Replicas, Stack, StackOptions, bench as benchmark,
+};
 use futures::StreamExt;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_tokio::Signals;
@@ -36,6 +38,8 @@ impl Folder {
             addresses,
             output: Output::new(&self.path.join("logs"), terminal)?,
             env: Vec::new(),
+            env_of: Vec::new(),
+            detours: Detours::default(),
         })
     }
 }
