@@ -45,7 +45,7 @@ async fn every_hop_has_a_proxy_and_one_process_can_be_cut_off_alone() -> anyhow:
     // The engine is out of reach of one process; the other one does not notice.
     let cut = world.hops.get(Hop::ToEngine(second)).context("a proxy")?;
     cut.set(Mode::Blackhole);
-    ensure!(create(&http, &url(&world, second)?).await? == None, "done without a database");
+    ensure!(create(&http, &url(&world, second)?).await?.is_none(), "done without a database");
     ensure!(create(&http, &commands).await?.is_some(), "cut off as well");
     ensure!(cut.affected() > 0);
     cut.set(Mode::Pass);

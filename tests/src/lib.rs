@@ -4,13 +4,22 @@
 mod check;
 mod client;
 mod dump;
+mod history;
 mod hops;
 mod proxy;
 mod world;
 
-pub use check::{Expectations, verify};
+pub use check::{
+    Evidence, Expectations, Heal, Sample, Verdict, ahead_of_work, disagreements, judge, verify,
+};
 pub use client::{Client, Outcome, Told};
-pub use dump::{Dump, StoredEvent};
+pub use dump::{
+    Announced, Cursors, Dump, Events, ReadModels, Row, SlotRow, StoredEvent, WriterRow, progress,
+    slot_of,
+};
+pub use history::{
+    Command, Fault, History, Kind, Lookup, Place, Read, Recorder, Reply, Reuse, Sending,
+};
 pub use hops::{Hop, Hops};
 pub use proxy::{Mode, Proxy, Rewrite};
 pub use world::{Plan, World, binaries, hooked_binaries, seed};

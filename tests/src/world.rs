@@ -36,7 +36,7 @@ pub fn seed() -> u64 {
 }
 
 /// What a world is made of.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Plan {
     /// How many processes of each kind there are.
     pub replicas: Replicas,
@@ -54,18 +54,6 @@ impl Plan {
     /// A plan with so many replicas of `command-api`.
     pub fn command_apis(command_apis: usize) -> Self {
         Self { replicas: Replicas { command_apis, ..Replicas::default() }, ..Self::default() }
-    }
-}
-
-impl Default for Plan {
-    fn default() -> Self {
-        Self {
-            replicas: Replicas::default(),
-            keep_topics: false,
-            env: Vec::new(),
-            env_of: Vec::new(),
-            proxied: false,
-        }
     }
 }
 
