@@ -149,6 +149,13 @@ pub(crate) async fn bench(
 /// The broker alone, until a signal comes or the process that started it is gone: its end of the
 /// standard input closes then, however it died.
 pub(crate) async fn broker(port: u16, database: Option<&std::path::Path>) -> anyhow::Result<()> {
+    // A panic would end the one task that serves the storage, and every request after it would wait
+    // for ever; whoever keeps the process running starts it again instead.
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::abort();
+    }));
     let orphaned = async {
         let mut nothing = tokio::io::sink();
         tokio::io::copy(&mut tokio::io::stdin(), &mut nothing).await.map(drop)
