@@ -10,7 +10,7 @@ use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 use std::path::Path;
 use tempfile::TempDir;
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
 /// The programs under test, built once per run.
 pub async fn binaries() -> anyhow::Result<&'static Binaries> {
@@ -24,6 +24,12 @@ pub async fn binaries() -> anyhow::Result<&'static Binaries> {
 pub async fn hooked_binaries() -> anyhow::Result<&'static Binaries> {
     static BINARIES: OnceCell<Binaries> = OnceCell::const_new();
     BINARIES.get_or_try_init(|| async { binaries().await?.find_hooked().await }).await
+}
+
+/// Held by a test that needs the machine: only one of these runs at a time.
+pub async fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::const_new(());
+    ALONE.lock().await
 }
 
 /// The seed of a random test: from `SEED`, else a new one. Printed first, so that a failure can be

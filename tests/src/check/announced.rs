@@ -1,11 +1,22 @@
-//! P14: ledger and outbox hold the same.
+//! P14: ledger and outbox hold the same, and nobody is left who might still owe an announcement.
 
-use crate::dump::Dump;
+use super::evidence::Evidence;
 use std::collections::BTreeSet;
 
-/// Every stored event is announced as it is, and nothing else is.
-pub(super) fn stored_is_announced(dump: &Dump) -> Vec<String> {
+/// Every stored event is announced as it is, nothing else is, and dead writers are settled.
+pub(super) fn stored_is_announced(evidence: &Evidence<'_>) -> Vec<String> {
+    let dump = evidence.dump;
     let mut violations = Vec::new();
+    if let Some(alive) = evidence.writers
+        && dump.writers.len() > alive
+    {
+        violations.push(format!(
+            "{alive} processes append, but there are {} writers, and the dead ones are not settled: \
+             {:?}",
+            dump.writers.len(),
+            dump.writers
+        ));
+    }
     let aggregates: BTreeSet<_> = dump.events.keys().chain(dump.outbox.keys()).collect();
     for aggregate_id in aggregates {
         let none = std::collections::BTreeMap::new();

@@ -20,6 +20,8 @@ pub struct Evidence<'a> {
     pub samples: &'a [Sample],
     /// How the run ended.
     pub heal: &'a Heal,
+    /// How many appending processes there were at the end; `None` when nobody counted.
+    pub writers: Option<usize>,
 }
 
 /// What came after the last fault.

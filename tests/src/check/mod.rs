@@ -71,7 +71,7 @@ pub fn judge(evidence: &Evidence<'_>) -> Vec<(&'static str, Verdict)> {
         ("P9", Verdict::of(delivered::topics_are_in_order(evidence.dump))),
         ("P10", progress::checkpoints_are_truthful(evidence)),
         ("P13", progress::zombies_change_nothing(evidence)),
-        ("P14", Verdict::of(announced::stored_is_announced(evidence.dump))),
+        ("P14", Verdict::of(announced::stored_is_announced(evidence))),
         ("P15", recovery(evidence.heal)),
     ]
 }

@@ -2,7 +2,7 @@
 //! that it breaks.
 
 use super::*;
-use crate::dump::{Announced, Dump, SlotRow, StoredEvent};
+use crate::dump::{Announced, Dump, SlotRow, StoredEvent, WriterRow};
 use crate::history::{Command, Fault, History, Kind, Lookup, Place, Read, Reply, Reuse, Sending};
 use domain::{CommitPlace, EventMetadata};
 use messaging::ReceivedMessage;
@@ -216,6 +216,7 @@ impl Run {
             disagreements: Some(&self.disagreements),
             samples: &self.samples,
             heal: &self.heal,
+            writers: Some(1),
         };
         let verdicts = judge(&evidence);
         assert!(!verdicts.iter().any(|(_, verdict)| matches!(verdict, Verdict::NotChecked(_))));
@@ -531,6 +532,16 @@ fn an_announcement_without_event() {
     rejects(&["P14"], |run| {
         let event = event(run, 3)[0].clone();
         run.dump.outbox.get_mut(&ORDER).unwrap().insert(4, event);
+    });
+}
+
+#[test]
+fn a_dead_writer_that_nobody_settled() {
+    rejects(&["P14"], |run| {
+        for counter in [5_i64, 9] {
+            let writer = Uuid::from_u128(u128::from(counter.unsigned_abs()));
+            run.dump.writers.push(WriterRow { writer, state: "alive".to_owned(), counter });
+        }
     });
 }
 

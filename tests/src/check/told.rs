@@ -23,13 +23,19 @@ pub struct Expectations {
 pub fn verify(dump: &Dump, expected: &Expectations) -> Vec<String> {
     let (history, heal) =
         (History::default(), Heal { took: Duration::ZERO, limit: Duration::ZERO, missing: None });
-    let evidence =
-        Evidence { history: &history, dump, disagreements: None, samples: &[], heal: &heal };
+    let evidence = Evidence {
+        history: &history,
+        dump,
+        disagreements: None,
+        samples: &[],
+        heal: &heal,
+        writers: None,
+    };
     let mut violations = Vec::new();
     acknowledged_is_stored(dump, expected, &mut violations);
     for (promise, found) in [
         ("P3", stored::versions_are_gapless(dump)),
-        ("P14", announced::stored_is_announced(dump)),
+        ("P14", announced::stored_is_announced(&evidence)),
         ("P7", delivered::nothing_is_skipped(dump)),
         ("P9", delivered::topics_are_in_order(dump)),
         ("P8", folds::read_models_are_folds(&evidence)),

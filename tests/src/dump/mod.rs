@@ -6,6 +6,7 @@ mod topics;
 
 pub use progress::{Announced, Cursors, SlotRow, WriterRow, progress, slot_of};
 pub use rows::{ReadModels, Row};
+pub use topics::Topics;
 
 use anyhow::Context;
 use domain::EventMetadata;
@@ -55,10 +56,11 @@ pub struct Dump {
 }
 
 impl Dump {
-    /// Reads everything. The topics are read until they hold all stored events; errs when they do
-    /// not within `limit`.
-    pub async fn take(session: &Session, broker: &str, limit: Duration) -> anyhow::Result<Self> {
-        let dump = Self::take_what_is_there(session, broker, limit).await?;
+    /// Reads everything. The topics are read until they hold all stored events; errs when nothing came
+    /// from them for `patience` before they did.
+    pub async fn take(session: &Session, broker: &str, patience: Duration) -> anyhow::Result<Self> {
+        let mut topics = Topics::open(broker).await?;
+        let dump = Self::take_what_is_there(session, &mut topics, patience).await?;
         let missing = dump.missing_on_topics();
         anyhow::ensure!(
             missing.is_empty(),
@@ -68,15 +70,15 @@ impl Dump {
         Ok(dump)
     }
 
-    /// The same, but what has not reached the topics within `limit` is just not there.
+    /// The same, but what has not reached the topics is just not there.
     pub async fn take_what_is_there(
         session: &Session,
-        broker: &str,
-        limit: Duration,
+        topics: &mut Topics,
+        patience: Duration,
     ) -> anyhow::Result<Self> {
         let stored = events(session, "event_store").await?;
         let wanted = stored.values().flat_map(|events| events.values().map(|event| event.event_id));
-        let topics = topics::records(broker, wanted.collect(), limit).await?;
+        let topics = topics.read(wanted, patience).await?;
         Ok(Self {
             outbox: events(session, "outbox_messages").await?,
             read_models: ReadModels::read(session).await?,

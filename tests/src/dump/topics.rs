@@ -5,45 +5,58 @@ use dev_stack::demo::TOPICS;
 use messaging::{ReceivedMessage, TopicReader};
 use std::collections::BTreeSet;
 use std::time::Duration;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 /// How long the topics must be silent, after all that was wanted came, to be read to their end.
 const SILENCE: Duration = Duration::from_millis(500);
+
+/// How long the broker may take to name its partitions.
+const METADATA: Duration = Duration::from_secs(10);
 
 /// The id of a record's event.
 pub(super) fn event_id(record: &ReceivedMessage) -> Option<Uuid> {
     record.attribute("id")?.parse().ok()
 }
 
-/// All records: until those of all wanted events are there, or for `limit`, and then what follows
-/// them.
-pub(super) async fn records(
-    broker: &str,
-    mut wanted: BTreeSet<Uuid>,
-    limit: Duration,
-) -> anyhow::Result<Vec<ReceivedMessage>> {
-    let brokers = vec![broker.to_owned()];
-    let reader = tokio::task::spawn_blocking(move || {
-        TopicReader::from_beginning(&brokers, &TOPICS, Duration::from_secs(10))
-    })
-    .await??;
-    let mut records = Vec::new();
-    let deadline = Instant::now() + limit;
-    while !wanted.is_empty() {
-        let Ok(next) = timeout_at(deadline, reader.next()).await else { break };
-        let record = next.context("read the topics")?;
-        if let Some(id) = event_id(&record) {
-            wanted.remove(&id);
-        }
-        records.push(record);
+/// Reads all topics from their beginning, and remembers what it has read.
+pub struct Topics {
+    reader: TopicReader,
+    records: Vec<ReceivedMessage>,
+    seen: BTreeSet<Uuid>,
+}
+
+impl Topics {
+    /// Starts at the beginning.
+    pub async fn open(broker: &str) -> anyhow::Result<Self> {
+        let brokers = vec![broker.to_owned()];
+        let reader = tokio::task::spawn_blocking(move || {
+            TopicReader::from_beginning(&brokers, &TOPICS, METADATA)
+        })
+        .await??;
+        Ok(Self { reader, records: Vec::new(), seen: BTreeSet::new() })
     }
-    // Repetitions may follow the last first occurrence.
-    while let Ok(next) = timeout(SILENCE, reader.next()).await {
-        records.push(next.context("read the topics")?);
-        if Instant::now() > deadline + limit {
-            break;
+
+    /// Reads on until all wanted events are there, or nothing came for `patience`, and then to the
+    /// end. Gives everything read so far.
+    pub(super) async fn read(
+        &mut self,
+        wanted: impl Iterator<Item = Uuid>,
+        patience: Duration,
+    ) -> anyhow::Result<Vec<ReceivedMessage>> {
+        let mut wanted: BTreeSet<Uuid> = wanted.filter(|id| !self.seen.contains(id)).collect();
+        loop {
+            // Repetitions may follow the last first occurrence.
+            let patience = if wanted.is_empty() { SILENCE } else { patience };
+            let Ok(next) = timeout(patience, self.reader.next()).await else {
+                return Ok(self.records.clone());
+            };
+            let record = next.context("read the topics")?;
+            if let Some(id) = event_id(&record) {
+                wanted.remove(&id);
+                self.seen.insert(id);
+            }
+            self.records.push(record);
         }
     }
-    Ok(records)
 }

@@ -7,6 +7,7 @@
 mod lines;
 mod recorder;
 
+pub(crate) use lines::write_lines;
 pub use recorder::Recorder;
 
 use serde::{Deserialize, Serialize};
