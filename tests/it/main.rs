@@ -2,6 +2,7 @@
 
 mod architecture;
 mod bad_input;
+mod chaos;
 mod contention;
 mod demo;
 mod faults;
@@ -13,3 +14,4 @@ mod poison;
 mod proxies;
 mod rest;
 mod settling;
+mod zoo;
