@@ -218,8 +218,9 @@ mod tests {
         }
     }
 
-    #[test]
-    fn first_occurrences_come_in_order_and_repetitions_do_not_matter() {
+    // The consumer starts a task of its own, which needs a runtime.
+    #[tokio::test]
+    async fn first_occurrences_come_in_order_and_repetitions_do_not_matter() {
         check(&[1, 2, 1, 2, 3, 2], false, &[true; 6], true);
         check(&[1, 3, 2, 4], false, &[true, false, true, true], false);
         check(&[2, 3], false, &[false, true], false);
