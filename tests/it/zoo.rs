@@ -216,11 +216,9 @@ zoo! {
     a_timeout_taken_for_failure: caught("timeout-is-failure", applied_with_a_timeout, "P6");
     a_timeout_taken_for_success: caught("timeout-is-success", not_applied_with_a_timeout, "P1");
     a_new_command_id_for_each_sending: caught("new-command-id-on-retry", undisturbed, "P5");
-    commits_without_fence: caught("no-fence", landing_late, "P6");
     intents_that_are_not_written: caught("intent-not-written", death_before_announcing, "P14");
     dead_writers_that_nobody_settles:
         caught("dead-writer-never-settled", death_before_announcing, "P14");
-    a_settler_that_does_not_fence: caught("settler-does-not-fence", death_before_landing, "P14");
     an_append_that_ends_with_its_request:
         caught("append-cancelled-with-request", hanging_up, "P14");
     a_refusal_from_a_stale_cache: caught("refusal-from-stale-cache", undisturbed, "P4");
