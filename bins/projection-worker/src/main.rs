@@ -1,9 +1,11 @@
 //! Folds announced events into the read models. Replicas share the slots.
 
 use cdc::{CdcConfig, GroupDeps, run_group};
+use dead_letter::LetterBox;
 use runtime::{Process, ScyllaConfig};
 use serde::{Deserialize, Serialize};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// The group whose consumers share the slots.
 const GROUP: &str = "projections";
@@ -23,15 +25,22 @@ fn main() -> ExitCode {
 async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
     let Config { scylla, cdc } = process.config.clone();
     let session = process.scylla(&scylla).await?;
-    let schema =
-        [leases::MIGRATIONS, event_store::MIGRATIONS, ::cdc::MIGRATIONS, projection::MIGRATIONS];
+    let schema = [
+        leases::MIGRATIONS,
+        event_store::MIGRATIONS,
+        ::cdc::MIGRATIONS,
+        dead_letter::MIGRATIONS,
+        projection::MIGRATIONS,
+    ];
     let settings = process.wait_for_schema(&session, &schema).await?;
     let consumers = projection::read_models::consumers(&session);
+    let letters = LetterBox::open(session.clone(), cdc.blocked_aggregates_max).await?;
     let deps = GroupDeps {
         session,
         keyspace: scylla.keyspace,
         group: GROUP,
         consumers,
+        letters: Arc::new(letters),
         settings,
         config: cdc,
     };

@@ -9,6 +9,7 @@ use crate::database::{CatchUps, Cursors, Ledger, OutboxLog, SlotCheckpoints, Vno
 use crate::error::GroupError;
 use crate::fast_pass::FastPass;
 use crate::generation::{Generation, Slots, needed};
+use crate::letters::Letters;
 use crate::log_time::Window;
 use crate::reader::{Ended, Reader, database};
 use crate::sequencer::{Parts, Sequencer};
@@ -37,6 +38,8 @@ pub struct GroupDeps {
     pub group: &'static str,
     /// Its consumers; they share the group's slots.
     pub consumers: Vec<Arc<dyn ChangeConsumer>>,
+    /// The letters of events that a consumer could not handle.
+    pub letters: Arc<dyn Letters>,
     /// What all processes agree on.
     pub settings: Settings,
     /// Paces and bounds.
@@ -51,6 +54,7 @@ pub(crate) struct Sources {
     pub(crate) cursors: Arc<dyn CursorStore>,
     pub(crate) checkpoints: Arc<dyn CheckpointStore>,
     pub(crate) catch_ups: Arc<dyn CatchUpStore>,
+    pub(crate) letters: Arc<dyn Letters>,
 }
 
 /// A group that is ready to run.
@@ -125,8 +129,14 @@ impl Group {
             consumers: self.consumers.clone(),
             events: self.sources.events.clone(),
             cursors: self.sources.cursors.clone(),
+            letters: self.sources.letters.clone(),
+            slot_count: self.slots.count(),
         };
         let sequencer = Sequencer::new(parts, &self.config);
+        let take_over = || -> BoxFuture<'_, _> { Box::pin(self.take_over(&sequencer)) };
+        if persist("load the dead letters", pauses, shutdown, take_over).await?.is_none() {
+            return Ok(Ended::Stopped);
+        }
         // Ends everything that runs beside the reader when the reader ends.
         let stop = shutdown.child_token();
         let reader = Reader::start(
@@ -180,6 +190,14 @@ impl Group {
             generations.push(generation.ok_or_else(missing)?);
         }
         Ok((plan, generations))
+    }
+
+    /// Prepares the sequencer for the slots that were taken.
+    async fn take_over(&self, sequencer: &Sequencer) -> Result<(), HandleError> {
+        for (slot, crashes) in (0..).zip(self.sources.checkpoints.crashes().await) {
+            sequencer.take_over(slot, crashes).await?;
+        }
+        Ok(())
     }
 
     /// A checkpoint that is hardly behind the clock, or before it, tells that the clock stepped back:
@@ -241,6 +259,7 @@ async fn open(deps: &GroupDeps) -> Result<Sources, HandleError> {
         cursors: Arc::new(Cursors::open(session.clone()).await?),
         checkpoints: Arc::new(SlotCheckpoints::new(slots)),
         catch_ups: Arc::new(CatchUps::open(session).await?),
+        letters: deps.letters.clone(),
     })
 }
 

@@ -8,9 +8,13 @@
 //! are, [`clock`] what time it is in the database, and [`catch_up`] what to do when the log no longer
 //! has what a consumer needs. [`run_group`] puts all of it together.
 //!
+//! An event that a consumer cannot handle goes into a dead letter ([`Letters`]) and its aggregate waits,
+//! in that consumer only; [`Replay`] is for whoever tries it again.
+//!
 //! Nothing of this is exactly once: an event comes again when its process died between effect and
 //! cursor, and the consumers are made for that.
 
+mod blocked;
 mod catch_up;
 mod clock;
 mod config;
@@ -23,18 +27,25 @@ mod fast_pass;
 mod generation;
 mod group;
 mod lanes;
+mod letters;
 mod log_time;
+mod lonely;
 mod metrics;
 mod reader;
+mod replay;
 mod sequencer;
 mod source;
+mod suspects;
 #[cfg(test)]
 mod tests;
 
 pub use config::{CatchUpConfig, CdcConfig, ConfigError};
 pub use consumer::{Change, ChangeConsumer, ErrorClass, HandleError};
 pub use error::{EventName, GroupError};
+pub use generation::slot_of;
 pub use group::{GroupDeps, run_group};
+pub use letters::{Letter, LetterKey, LetterState, Letters, Refusal};
+pub use replay::{Replay, ReplayError};
 
 use runtime::{Migration, MigrationSet};
 

@@ -182,6 +182,9 @@ pub(crate) trait CheckpointStore: Send + Sync + 'static {
     /// Takes every slot and gives its checkpoint; `None` when it never had one. By slot.
     async fn take_all(&self) -> Result<Vec<Option<Checkpoint>>, HandleError>;
 
+    /// How many owners in a row died with each slot, as of when it was taken. By slot.
+    async fn crashes(&self) -> Vec<u32>;
+
     /// Stores the checkpoint of a slot that was taken. It never moves back.
     async fn save(&self, slot: u32, checkpoint: Checkpoint) -> Result<(), HandleError>;
 

@@ -5,6 +5,7 @@ mod catch_ups;
 mod clocks;
 mod crashes;
 mod engine;
+mod letters;
 mod ordering;
 mod reading;
 mod world;

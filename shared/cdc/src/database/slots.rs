@@ -35,6 +35,11 @@ impl CheckpointStore for SlotCheckpoints {
         Ok(checkpoints)
     }
 
+    async fn crashes(&self) -> Vec<u32> {
+        let states = self.states.lock().await;
+        states.values().map(|state| u32::try_from(state.crashes).unwrap_or(0)).collect()
+    }
+
     async fn save(&self, slot: u32, checkpoint: Checkpoint) -> Result<(), HandleError> {
         let known = self.states.lock().await.get(&slot).cloned();
         let state = known.ok_or_else(|| HandleError {

@@ -1,5 +1,6 @@
 //! The real statements, against the embedded engine, in real time.
 
+use super::world::World;
 use crate::{CdcConfig, Change, ChangeConsumer, GroupDeps, GroupError, HandleError, run_group};
 use async_trait::async_trait;
 use embedded_scylla::server::{Server, ServerConfig};
@@ -101,6 +102,7 @@ impl Database {
             keyspace: KEYSPACE.to_owned(),
             group: "test",
             consumers: vec![Arc::new(Collector(seen.clone()))],
+            letters: Arc::new(World::new()),
             settings: self.settings,
             config,
         };

@@ -1,7 +1,7 @@
 //! The world as reader and sequencer see it.
 
 use super::state::Logged;
-use super::{SLOTS, World, transport};
+use super::{SLOTS, World, poison, transport};
 use crate::consumer::{Change, HandleError};
 use crate::generation::{StreamRange, token_of};
 use crate::log_time::{LogTime, Window};
@@ -125,6 +125,12 @@ impl EventSource for World {
         self.latency().await;
         let mut state = self.state();
         state.counts.ledger_reads += 1;
+        let last = version.saturating_add(limit.into());
+        let is_asked_for =
+            |(of, bad): &(Uuid, u64)| *of == aggregate_id && (version + 1..=last).contains(bad);
+        if state.unreadable.iter().any(is_asked_for) {
+            return Err(poison("the row makes no sense"));
+        }
         let has_hole = state.faults.ledger_holes > 0;
         state.faults.ledger_holes = state.faults.ledger_holes.saturating_sub(1);
         let events = state.ledger.get(&aggregate_id).cloned().unwrap_or_default();
@@ -207,6 +213,10 @@ impl CheckpointStore for World {
     async fn take_all(&self) -> Result<Vec<Option<Checkpoint>>, HandleError> {
         let state = self.state();
         Ok((0..SLOTS).map(|slot| state.checkpoints.get(&slot).copied()).collect())
+    }
+
+    async fn crashes(&self) -> Vec<u32> {
+        vec![0; SLOTS as usize]
     }
 
     async fn save(&self, slot: u32, checkpoint: Checkpoint) -> Result<(), HandleError> {
