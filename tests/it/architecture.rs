@@ -21,6 +21,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &["cdc", "dead-letter", "event-store", "leases", "projection", "runtime"],
     ),
     ("outbox-relay", &["cdc", "dead-letter", "event-store", "leases", "messaging", "runtime"]),
+    (
+        "dlq-retrier",
+        &["cdc", "dead-letter", "event-store", "leases", "messaging", "projection", "runtime"],
+    ),
     ("query-api", &["domain", "event-store", "projection", "runtime"]),
     (
         "esctl",
@@ -38,6 +42,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     // The workers are its children, not its crates.
     ("dev-stack", &["messaging"]),
     ("system-tests", &["dev-stack", "domain", "event-store", "messaging"]),
+    // Models of the protocols, not of the code.
+    ("protocol-models", &[]),
 ];
 
 /// Only tests may link the engine into their own process.
@@ -50,6 +56,7 @@ const HEAVY: &[(&str, &[&str])] = &[
     ("tansu-storage", &["dev-stack"]),
     ("fjall", &["embedded-scylla"]),
     ("scylla-cdc", &["cdc", "embedded-scylla", "system-tests"]),
+    ("stateright", &["protocol-models"]),
 ];
 
 #[test]

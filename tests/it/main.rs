@@ -11,3 +11,4 @@ mod official_reader;
 mod outage;
 mod poison;
 mod rest;
+mod settling;

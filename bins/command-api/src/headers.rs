@@ -36,15 +36,24 @@ fn idempotency_key(headers: &HeaderMap) -> Result<String, Problem> {
             "every command needs an Idempotency-Key, by which sending it again has no second effect",
         ));
     };
-    let key = value.as_bytes();
-    let fits = (1..=KEY_BYTES_MAX).contains(&key.len()) && key.iter().all(u8::is_ascii_graphic);
-    match std::str::from_utf8(key) {
-        Ok(key) if fits && values.next().is_none() => Ok(key.to_owned()),
-        _ => Err(Problem::malformed(
-            "invalid_idempotency_key",
-            format!("the Idempotency-Key must be one value of 1 to {KEY_BYTES_MAX} visible ASCII"),
-        )),
+    match key(value.as_bytes()) {
+        Some(key) if values.next().is_none() => Ok(key.to_owned()),
+        _ => Err(invalid_key()),
     }
+}
+
+/// A key of the permitted form.
+pub(crate) fn key(bytes: &[u8]) -> Option<&str> {
+    let fits = (1..=KEY_BYTES_MAX).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic);
+    std::str::from_utf8(bytes).ok().filter(|_| fits)
+}
+
+/// 400: not such a key.
+pub(crate) fn invalid_key() -> Problem {
+    Problem::malformed(
+        "invalid_idempotency_key",
+        format!("the Idempotency-Key must be one value of 1 to {KEY_BYTES_MAX} visible ASCII"),
+    )
 }
 
 fn expected_version(headers: &HeaderMap) -> Result<Option<Version>, Problem> {

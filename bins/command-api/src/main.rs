@@ -8,6 +8,7 @@
 mod config;
 mod routes;
 
+mod look_up;
 mod resource;
 
 mod body;

@@ -62,6 +62,20 @@ pub(crate) fn of_command<E: DomainError + 'static>(
     without_outcome(error, creates).outcome(outcome(error.effect())).caused_by(error)
 }
 
+/// Why a look-up has no answer. It says nothing about the command that was asked for.
+pub(crate) fn of_look_up<E: DomainError + 'static>(error: &ExecuteError<E>) -> Problem {
+    let problem = match error {
+        ExecuteError::Unavailable { .. } => Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "unavailable",
+            "what became of the command could not be read; ask again",
+        )
+        .retry_after(SOON),
+        _ => without_outcome(error, false),
+    };
+    problem.outcome(outcome(Effect::Unknown)).caused_by(error)
+}
+
 fn without_outcome<E: DomainError>(error: &ExecuteError<E>, creates: bool) -> Problem {
     let conflict = |code, detail: String| Problem::new(StatusCode::CONFLICT, code, detail);
     let unavailable = |code, detail: &str| {

@@ -7,6 +7,7 @@ use crate::body::{self, Bodies};
 use crate::headers::CommandHeaders;
 use crate::identity;
 use crate::json;
+use crate::look_up::look_ups_of;
 use crate::problem::{self, Problem};
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{RawPathParams, Request, State};
@@ -15,8 +16,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, post, put};
 use axum::{Extension, Json, Router};
 use domain::{Aggregate, ValueError, Version};
-use event_store::{CommandRequest, EventStore, ExecuteError, Outcome};
+use event_store::{CommandRequest, EventStore, ExecuteError, LookUp, Outcome, StoredEventRef};
 use runtime::http::context::RequestContext;
+use runtime::test_hooks::defect;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::marker::PhantomData;
@@ -29,6 +31,13 @@ pub(crate) trait Store: Clone + Send + Sync + 'static {
         &self,
         request: CommandRequest<A>,
     ) -> impl Future<Output = Result<Outcome, ExecuteError<A::Error>>> + Send;
+
+    /// See [`EventStore::look_up`].
+    fn look_up<A: Aggregate>(
+        &self,
+        aggregate_id: Uuid,
+        command_ids: &[Uuid],
+    ) -> impl Future<Output = Result<LookUp, ExecuteError<A::Error>>> + Send;
 }
 
 impl Store for EventStore {
@@ -37,6 +46,14 @@ impl Store for EventStore {
         request: CommandRequest<A>,
     ) -> Result<Outcome, ExecuteError<A::Error>> {
         EventStore::execute(self, request).await
+    }
+
+    async fn look_up<A: Aggregate>(
+        &self,
+        aggregate_id: Uuid,
+        command_ids: &[Uuid],
+    ) -> Result<LookUp, ExecuteError<A::Error>> {
+        EventStore::look_up::<A>(self, aggregate_id, command_ids).await
     }
 }
 
@@ -92,7 +109,8 @@ impl<T> At<T> for Result<T, ValueError> {
 
 /// The routes of one aggregate: `/v1/<collection>/...`.
 pub(crate) fn commands_of<A: Resource, S: Store>(collection: &'static str) -> Router<Api<S>> {
-    A::commands(Commands { collection, router: Router::new(), aggregate: PhantomData }).router
+    let commands = Commands { collection, router: Router::new(), aggregate: PhantomData };
+    A::commands(commands).router.merge(look_ups_of::<A, S>(collection))
 }
 
 /// Collects the routes of one aggregate.
@@ -140,7 +158,7 @@ impl<A: Aggregate, S: Store> Commands<A, S> {
     }
 }
 
-type PathIds = Result<RawPathParams, RawPathParamsRejection>;
+pub(crate) type PathIds = Result<RawPathParams, RawPathParamsRejection>;
 
 /// A request that was read and is well formed.
 struct Asked<B> {
@@ -194,7 +212,7 @@ async fn receive<A: Aggregate, B: CommandBody<A>, S: Store>(
     Ok(Asked { aggregate_id: aggregate_id.or(body.named_id()), headers, body })
 }
 
-fn malformed_id(name: &str) -> Problem {
+pub(crate) fn malformed_id(name: &str) -> Problem {
     let detail = format!("{name} in the path must be a UUID of 36 characters");
     Problem::malformed("malformed_id", detail).at(name.to_owned())
 }
@@ -207,7 +225,11 @@ async fn execute<A: Aggregate, B: CommandBody<A>, S: Store>(
     creates: bool,
 ) -> Result<Outcome, Problem> {
     let Asked { aggregate_id: named, headers, body } = asked;
-    let command_id = identity::command_id(A::TYPE, named, &headers.idempotency_key);
+    let command_id = if defect("new-command-id-on-retry") {
+        Uuid::new_v4()
+    } else {
+        identity::command_id(A::TYPE, named, &headers.idempotency_key)
+    };
     let fingerprint = identity::fingerprint(A::TYPE, B::NAME, &body);
     let command = body
         .into_command(command_id)
@@ -236,25 +258,31 @@ struct Accepted<'a> {
     events: Vec<AcceptedEvent<'a>>,
 }
 
+/// An event in the body of an answer.
 #[derive(Serialize)]
-struct AcceptedEvent<'a> {
+pub(crate) struct AcceptedEvent<'a> {
     id: Uuid,
     r#type: &'a str,
     version: Version,
 }
 
+impl<'a> AcceptedEvent<'a> {
+    pub(crate) fn of(event: &'a StoredEventRef) -> Self {
+        Self { id: event.event_id, r#type: &event.event_type, version: event.version }
+    }
+}
+
+/// A version as an `ETag` has it.
+pub(crate) fn tag(version: Version) -> HeaderValue {
+    HeaderValue::from_str(&format!("\"{version}\"")).expect("a number in quotes")
+}
+
 /// The answer to an accepted command; the same for a replay.
 fn answer(outcome: &Outcome) -> Response {
-    let events = outcome.events.iter().map(|event| AcceptedEvent {
-        id: event.event_id,
-        r#type: &event.event_type,
-        version: event.version,
-    });
     let body = Accepted {
         aggregate_id: outcome.aggregate_id,
         version: outcome.version,
-        events: events.collect(),
+        events: outcome.events.iter().map(AcceptedEvent::of).collect(),
     };
-    let tag = HeaderValue::from_str(&format!("\"{}\"", outcome.version));
-    ([(header::ETAG, tag.expect("a number in quotes"))], Json(body)).into_response()
+    ([(header::ETAG, tag(outcome.version))], Json(body)).into_response()
 }

@@ -11,6 +11,7 @@ const PROGRAMS: [&str; 7] = [
     "command-api",
     "projection-worker",
     "outbox-relay",
+    "dlq-retrier",
     "query-api",
 ];
 

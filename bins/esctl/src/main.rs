@@ -12,6 +12,7 @@ mod schema;
 mod settings;
 mod slots;
 mod topics;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -57,6 +58,11 @@ enum Noun {
     /// Parts of the token ring and how far each is settled
     #[command(subcommand)]
     Slots(slots::Verb),
+    /// Processes that share the slots of their group
+    #[command(subcommand)]
+    Members(slots::MembersVerb),
+    /// Compare outbox, read models and topics with the ledger
+    Verify(verify::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -86,6 +92,7 @@ const EXIT_FAILURE: u8 = 1;
 const EXIT_USAGE: u8 = 2;
 const EXIT_NOT_FOUND: u8 = 3;
 const EXIT_CONFLICT: u8 = 4;
+const EXIT_CHECK_FAILED: u8 = 5;
 const EXIT_CONFIG: u8 = 64;
 
 /// Nothing to do was named.
@@ -94,7 +101,7 @@ const EXIT_CONFIG: u8 = 64;
 struct NothingToDo;
 
 fn code_of(error: &anyhow::Error) -> u8 {
-    if error.is::<NothingToDo>() {
+    if error.is::<NothingToDo>() || error.is::<verify::BadSlots>() {
         EXIT_USAGE
     } else if error.is::<KeyspaceMissing>() {
         EXIT_NOT_FOUND
@@ -102,6 +109,8 @@ fn code_of(error: &anyhow::Error) -> u8 {
         EXIT_CONFLICT
     } else if let Some(error) = error.downcast_ref::<OperatorError>() {
         dlq::code_of(error)
+    } else if error.is::<verify::Differs>() {
+        EXIT_CHECK_FAILED
     } else {
         EXIT_FAILURE
     }
@@ -123,6 +132,8 @@ fn execute(arguments: Arguments, loaded: Loaded<Settings>) -> anyhow::Result<()>
             Noun::Topics(verb) => topics::run(&verb, &settings, format).await,
             Noun::Dlq(verb) => dlq::run(&verb, &settings, format).await,
             Noun::Slots(verb) => slots::run(&verb, &settings, format).await,
+            Noun::Members(verb) => slots::members(&verb, &settings, format).await,
+            Noun::Verify(arguments) => verify::run(&arguments, &settings, format).await,
         }
     })
 }

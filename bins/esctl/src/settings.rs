@@ -6,6 +6,8 @@ use runtime::ScyllaConfig;
 use runtime::schema::{ApplyConfig, KeyspaceConfig, SettingsConfig};
 use serde::{Deserialize, Serialize};
 
+use crate::verify::VerifyConfig;
+
 /// The whole configuration but the shell's sections.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -16,6 +18,7 @@ pub(crate) struct Settings {
     pub(crate) migrate: Migrate,
     pub(crate) kafka: Kafka,
     pub(crate) topics: Topics,
+    pub(crate) verify: VerifyConfig,
 }
 
 /// `[migrate]`

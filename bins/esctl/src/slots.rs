@@ -1,4 +1,5 @@
-//! `esctl slots`: who works on which part of the ring, and how far behind it is.
+//! `esctl slots` and `esctl members`: who works on which part of the ring, how far behind it is, and
+//! who shares the work.
 
 use anyhow::{Context, anyhow};
 use leases::SlotState;
@@ -45,6 +46,57 @@ const COLUMNS: [Column<Line>; 8] = [
 
 fn none() -> String {
     "-".to_owned()
+}
+
+#[derive(clap::Subcommand)]
+pub(crate) enum MembersVerb {
+    /// List the processes of every group, with the slots that each owns
+    List,
+}
+
+#[derive(Serialize)]
+struct MemberLine {
+    group: String,
+    member: Uuid,
+    /// How often it showed that it is there: a member whose number stands still is dead.
+    beats: i64,
+    slots: Vec<u32>,
+}
+
+const MEMBER_COLUMNS: [Column<MemberLine>; 4] = [
+    ("group", |line| line.group.clone()),
+    ("member", |line| line.member.to_string()),
+    ("beats", |line| line.beats.to_string()),
+    ("slots", |line| {
+        let slots: Vec<String> = line.slots.iter().map(u32::to_string).collect();
+        if slots.is_empty() { none() } else { slots.join(",") }
+    }),
+];
+
+/// Does what the verb says.
+pub(crate) async fn members(
+    verb: &MembersVerb,
+    settings: &Settings,
+    format: Format,
+) -> anyhow::Result<()> {
+    let MembersVerb::List = verb;
+    let session = database::open(&settings.scylla).await?;
+    let slots = leases::list(&session).await?;
+    let members = leases::list_members(&session).await?;
+    let owned = |group: &str, member: Uuid| {
+        let of = slots.iter().filter(|slot| slot.group == group && slot.owner == Some(member));
+        of.map(|slot| slot.slot).collect()
+    };
+    let lines: Vec<MemberLine> = members
+        .into_iter()
+        .map(|(group, member)| MemberLine {
+            slots: owned(&group, member.id),
+            group,
+            member: member.id,
+            beats: member.revision,
+        })
+        .collect();
+    output::rows(format, &lines, &MEMBER_COLUMNS)
 }
 
 /// Does what the verb says.

@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 use embedded_scylla::server::{Server, ServerConfig};
-use leases::Slots;
+use leases::{LeaseConfig, LeaseStore, Leases, Table};
 use runtime::ScyllaConfig;
 use scylla::client::session::Session;
 use serde_json::Value;
@@ -25,8 +25,14 @@ struct Ended {
 
 impl Database {
     async fn start() -> Self {
+        Self::with(false).await
+    }
+
+    /// Whether its keyspaces may be on tablets.
+    async fn with(tablets: bool) -> Self {
         let directory = tempfile::tempdir().expect("temporary directory");
-        let config = ServerConfig::ephemeral(directory.path());
+        let mut config = ServerConfig::ephemeral(directory.path());
+        config.engine.tablets = tablets;
         let server = Server::start(config).await.expect("the engine starts");
         Self { server, _directory: directory }
     }
@@ -107,6 +113,28 @@ async fn a_second_migration_finds_everything_present() {
 }
 
 #[tokio::test]
+async fn a_keyspace_is_made_on_tablets_where_the_database_has_them() {
+    const TABLETS: (&str, &str) = ("APP__KEYSPACE__TABLETS", "true");
+    let without = Database::start().await;
+    let address = without.address();
+    let ended = esctl(&["migrate"], &[("SCYLLA_NODES", &address), TABLETS]).await;
+    assert_ne!(ended.code, Some(0), "{}", ended.stdout);
+    assert!(ended.stderr.contains("create the keyspace"), "{}", ended.stderr);
+
+    let database = Database::with(true).await;
+    let address = database.address();
+    let environment = [("SCYLLA_NODES", address.as_str()), TABLETS];
+    let first = esctl(&["migrate", "-o", "json"], &environment).await.expect(0).json();
+    assert!(first.iter().all(|line| line["state"] == "applied"), "{first:?}");
+    let second = esctl(&["migrate", "-o", "json"], &environment).await.expect(0).json();
+    assert!(second.iter().all(|line| line["state"] == "present"), "{second:?}");
+    let session = database.session().await;
+    let streams = "SELECT stream_id FROM system.cdc_streams";
+    let result = session.query_unpaged(streams, ()).await.expect("read");
+    assert!(result.into_rows_result().expect("rows").rows_num() > 0, "the outbox has no streams");
+}
+
+#[tokio::test]
 async fn an_edited_migration_is_a_conflict() {
     let database = Database::start().await;
     database.esctl(&["migrate"]).await.expect(0);
@@ -131,9 +159,18 @@ async fn slots_are_listed_with_their_lag() {
     database.esctl(&["migrate"]).await.expect(0);
     assert!(database.esctl(&["slots", "list", "-o", "json"]).await.expect(0).json().is_empty());
 
-    let slots = Slots::open(database.session().await, "relay", 2).await.expect("open");
-    let states = slots.load_all().await.expect("take");
-    slots.save_checkpoint(&states[1], 1_700_000_000_000_000, Some(5)).await.expect("save");
+    let timeout = std::time::Duration::from_secs(2);
+    let table = Table::open(database.session().await, "relay", 2, timeout).await.expect("open");
+    let (owned, mut slots) = tokio::sync::watch::channel(std::collections::BTreeSet::new());
+    let terms = LeaseConfig::default();
+    let store: Arc<dyn LeaseStore> = Arc::new(table);
+    let leases = Leases::new(store, "relay", 2, terms, owned, runtime::Readiness::default());
+    let stop = runtime::CancellationToken::new();
+    let mut agent = tokio::task::JoinSet::new();
+    let (running, until) = (leases.clone(), stop.clone());
+    agent.spawn(async move { running.run(&until).await });
+    slots.wait_for(|slots| slots.len() == 2).await.expect("taken");
+    leases.save_checkpoint(1, 1_700_000_000_000_000, Some(5)).await.expect("save");
     let lines = database.esctl(&["slots", "list", "-o", "json"]).await.expect(0).json();
     assert_eq!(lines.len(), 2);
     assert_eq!((&lines[0]["slot"], &lines[0]["checkpoint"]), (&0.into(), &Value::Null));
@@ -142,6 +179,17 @@ async fn slots_are_listed_with_their_lag() {
     assert_eq!(lines[1]["generation"], "1970-01-01T00:00:00.005Z");
     let lag = lines[1]["lag_seconds"].as_f64().expect("a number");
     assert!(lag > 86_400.0, "a checkpoint of 2023 lags by {lag} s only");
+
+    let members = database.esctl(&["members", "list", "-o", "json"]).await.expect(0).json();
+    assert_eq!(members.len(), 1);
+    assert_eq!(members[0]["member"], leases.owner().to_string());
+    assert_eq!(members[0]["slots"], serde_json::json!([0, 1]));
+    assert_eq!(lines[1]["owner"], members[0]["member"]);
+    stop.cancel();
+    leases.release_all().await;
+    leases.end();
+    agent.join_next().await.expect("a task").expect("the agent ends");
+    assert!(database.esctl(&["members", "list", "-o", "json"]).await.expect(0).json().is_empty());
 
     let table = database.esctl(&["slots", "list"]).await.expect(0).stdout;
     assert_eq!(table.lines().count(), 3, "{table}");

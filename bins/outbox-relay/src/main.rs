@@ -3,11 +3,13 @@
 use anyhow::Context;
 use cdc::{CdcConfig, GroupDeps, run_group};
 use dead_letter::LetterBox;
+use leases::LeaseConfig;
 use messaging::{BrokerWatchConfig, KafkaConfig, Publisher, Relay};
 use runtime::{Process, ScyllaConfig};
 use serde::{Deserialize, Serialize};
 use std::process::ExitCode;
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// The group whose consumers share the slots.
 const GROUP: &str = "relay";
@@ -19,6 +21,8 @@ struct Config {
     kafka: KafkaConfig,
     broker_watch: BrokerWatchConfig,
     #[serde(default)]
+    leases: LeaseConfig,
+    #[serde(default)]
     cdc: CdcConfig,
 }
 
@@ -27,11 +31,11 @@ fn main() -> ExitCode {
 }
 
 async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
-    let Config { scylla, kafka, broker_watch, cdc } = process.config.clone();
+    let Config { scylla, kafka, broker_watch, leases, cdc } = process.config.clone();
     let publisher = Publisher::new(kafka).context("make the producer")?;
     let session = process.scylla(&scylla).await?;
     let schema =
-        [leases::MIGRATIONS, event_store::MIGRATIONS, ::cdc::MIGRATIONS, dead_letter::MIGRATIONS];
+        [::leases::MIGRATIONS, event_store::MIGRATIONS, ::cdc::MIGRATIONS, dead_letter::MIGRATIONS];
     let settings = process.wait_for_schema(&session, &schema).await?;
     let letters = LetterBox::open(session.clone(), cdc.blocked_aggregates_max).await?;
     let deps = GroupDeps {
@@ -42,6 +46,9 @@ async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
         letters: Arc::new(letters),
         settings,
         config: cdc,
+        leases,
+        owned: watch::Sender::default(),
+        readiness: process.readiness(),
     };
     let shutdown = process.shutdown();
     process.worker("relay", async move { Ok(run_group(deps, shutdown).await?) });

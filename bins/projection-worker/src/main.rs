@@ -1,11 +1,16 @@
 //! Folds announced events into the read models. Replicas share the slots.
 
-use cdc::{CdcConfig, GroupDeps, run_group};
+use cdc::{
+    CdcConfig, GroupDeps, Letters, OwnedSlots, ScannerConfig, ScannerDeps, run_group, run_scanner,
+};
 use dead_letter::LetterBox;
+use leases::LeaseConfig;
 use runtime::{Process, ScyllaConfig};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// The group whose consumers share the slots.
 const GROUP: &str = "projections";
@@ -15,7 +20,11 @@ const GROUP: &str = "projections";
 struct Config {
     scylla: ScyllaConfig,
     #[serde(default)]
+    leases: LeaseConfig,
+    #[serde(default)]
     cdc: CdcConfig,
+    #[serde(default)]
+    scanner: ScannerConfig,
 }
 
 fn main() -> ExitCode {
@@ -23,10 +32,10 @@ fn main() -> ExitCode {
 }
 
 async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
-    let Config { scylla, cdc } = process.config.clone();
+    let Config { scylla, leases, cdc, scanner } = process.config.clone();
     let session = process.scylla(&scylla).await?;
     let schema = [
-        leases::MIGRATIONS,
+        ::leases::MIGRATIONS,
         event_store::MIGRATIONS,
         ::cdc::MIGRATIONS,
         dead_letter::MIGRATIONS,
@@ -34,17 +43,36 @@ async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
     ];
     let settings = process.wait_for_schema(&session, &schema).await?;
     let consumers = projection::read_models::consumers(&session);
+    let owned = watch::Sender::<BTreeSet<u32>>::default();
+    let slots = owned.subscribe();
+    let scanned: OwnedSlots = Arc::new(move || slots.borrow().clone());
     let letters = LetterBox::open(session.clone(), cdc.blocked_aggregates_max).await?;
+    let letters: Arc<dyn Letters> = Arc::new(letters);
+    let scan = ScannerDeps {
+        session: Arc::clone(&session),
+        keyspace: scylla.keyspace.clone(),
+        group: GROUP,
+        consumers: consumers.clone(),
+        owned: scanned,
+        letters: letters.clone(),
+        settings,
+        config: scanner,
+    };
     let deps = GroupDeps {
         session,
         keyspace: scylla.keyspace,
         group: GROUP,
         consumers,
-        letters: Arc::new(letters),
+        letters,
         settings,
         config: cdc,
+        leases,
+        owned,
+        readiness: process.readiness(),
     };
     let shutdown = process.shutdown();
     process.worker("projections", async move { Ok(run_group(deps, shutdown).await?) });
+    let shutdown = process.shutdown();
+    process.worker("scanner", async move { Ok(run_scanner(scan, shutdown).await?) });
     process.run_until_shutdown().await
 }

@@ -33,4 +33,9 @@ impl Blocked {
     pub(crate) fn remove(&mut self, key: LaneKey) {
         self.keys.remove(&key);
     }
+
+    /// Forgets everything of a slot: another process may go on with it.
+    pub(crate) fn forget(&mut self, slot: u32) {
+        self.keys.retain(|key| key.slot != slot);
+    }
 }

@@ -11,14 +11,15 @@
 //! `L0`; a process that dies continues the scan. A scan is worth nothing when the log was lost again
 //! meanwhile: it then starts anew.
 
+use crate::checkpoints::Checkpoints;
 use crate::clock::DatabaseClock;
 use crate::config::CdcConfig;
 use crate::consumer::HandleError;
-use crate::generation::{Slots, current_at};
+use crate::generation::current_at;
 use crate::log_time::LogTime;
 use crate::metrics;
 use crate::sequencer::Sequencer;
-use crate::source::{CatchUpRow, CatchUpStore, Checkpoint, CheckpointStore, EventSource};
+use crate::source::{CatchUpRow, CatchUpStore, Checkpoint, EventSource};
 use futures::StreamExt;
 use runtime::{Backoff, chain};
 use std::collections::BTreeMap;
@@ -31,13 +32,13 @@ use tracing::{debug, info, warn};
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
     pub(crate) checkpoints: BTreeMap<u32, Checkpoint>,
-    scans: Vec<Scan>,
+    pub(crate) scans: Vec<Scan>,
 }
 
 /// The scan of one slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Scan {
-    slot: u32,
+pub(crate) struct Scan {
+    pub(crate) slot: u32,
     row: CatchUpRow,
     /// Those that need it; the others have it at no cost but a read.
     consumers: Vec<String>,
@@ -47,17 +48,19 @@ struct Scan {
 pub(crate) struct CatchUp {
     pub(crate) consumers: Vec<String>,
     pub(crate) clock: Arc<DatabaseClock>,
-    pub(crate) checkpoints: Arc<dyn CheckpointStore>,
+    pub(crate) checkpoints: Checkpoints,
+    /// How many slots there are.
+    pub(crate) slots: u32,
     pub(crate) store: Arc<dyn CatchUpStore>,
     pub(crate) config: CdcConfig,
 }
 
 impl CatchUp {
-    /// Decides where each slot starts, from what `take_all` gave. Everything it decides is stored
+    /// Decides where each slot starts, from the checkpoints in their rows. Everything it decides is stored
     /// when it returns; a second call after an error decides the same or better.
     pub(crate) async fn plan(
         &self,
-        taken: &[Option<Checkpoint>],
+        taken: &BTreeMap<u32, Option<Checkpoint>>,
         generations: &[LogTime],
     ) -> Result<Plan, HandleError> {
         let mut rows: Vec<(&String, BTreeMap<u32, CatchUpRow>)> = Vec::new();
@@ -65,7 +68,7 @@ impl CatchUp {
             rows.push((consumer, self.store.load(consumer).await?));
         }
         let mut plan = Plan::default();
-        for (slot, checkpoint) in (0..).zip(taken) {
+        for (&slot, checkpoint) in taken {
             let start = match checkpoint.filter(|checkpoint| self.is_fresh(checkpoint)) {
                 Some(fresh) => fresh,
                 None => self.begin_anew(slot, *checkpoint, generations, &mut rows).await?,
@@ -123,23 +126,23 @@ impl CatchUp {
         Ok(start)
     }
 
-    /// Scans what the plan says, slot after slot, until done or `stop`. What fails is repeated.
+    /// Scans what a plan says, slot after slot, until done or `stop`. What fails is repeated; the scan
+    /// of a slot that is given up meanwhile is left to its next owner.
     pub(crate) async fn run(
         &self,
-        plan: Plan,
-        slots: &Slots,
+        scans: Vec<Scan>,
         events: &dyn EventSource,
         sequencer: &Sequencer,
         stop: &CancellationToken,
     ) {
-        let slots_to_scan = plan.scans.len();
+        let slots_to_scan = scans.len();
         let mut aggregates = 0;
-        for mut scan in plan.scans {
+        for mut scan in scans {
             let mut backoff = Backoff::new(self.config.backoff);
             loop {
                 let scanned = tokio::select! {
                     () = stop.cancelled() => return,
-                    scanned = self.scan(&mut scan, slots, events, sequencer) => scanned,
+                    scanned = self.scan(&mut scan, events, sequencer) => scanned,
                 };
                 let error = match scanned {
                     Ok(scanned) => {
@@ -167,13 +170,12 @@ impl CatchUp {
     async fn scan(
         &self,
         scan: &mut Scan,
-        slots: &Slots,
         events: &dyn EventSource,
         sequencer: &Sequencer,
     ) -> Result<u64, HandleError> {
         let slot = scan.slot;
         let label = slot.to_string();
-        let tokens = slots.tokens(slot);
+        let tokens = leases::slot_range(slot, self.slots);
         let from = scan.row.position.map_or(*tokens.start(), |at| at.max(*tokens.start()));
         let pace = Duration::from_secs(1) / self.config.catch_up.pages_per_second.max(1);
         let (mut next, mut aggregates) = (None, 0_u64);
@@ -187,9 +189,12 @@ impl CatchUp {
                 .buffer_unordered(self.config.aggregates_in_parallel_max);
             while let Some(settled) = settling.next().await {
                 if settled.is_err() {
-                    // The sequencer stopped, and with it all of this; `stop` follows.
-                    return std::future::pending().await;
+                    debug!(slot, aggregates, "scan left to the next owner of its slot");
+                    return Ok(aggregates);
                 }
+            }
+            if !self.checkpoints.may_begin(slot) {
+                return Ok(aggregates);
             }
             next = page.next;
             scan.row.position = last.or(scan.row.position);

@@ -110,10 +110,12 @@ impl Default for CatchUpConfig {
     }
 }
 
-/// A value of the `[cdc]` section that makes no sense.
+/// A value of a section that makes no sense.
 #[derive(Debug, thiserror::Error)]
-#[error("cdc.{key}: {reason}")]
+#[error("{section}.{key}: {reason}")]
 pub struct ConfigError {
+    /// The section: `cdc` or `scanner`.
+    pub section: &'static str,
     /// The key.
     pub key: &'static str,
     /// What is wrong with it.
@@ -213,7 +215,7 @@ impl CdcConfig {
 }
 
 fn check(key: &'static str, holds: bool, reason: &str) -> Result<(), ConfigError> {
-    if holds { Ok(()) } else { Err(ConfigError { key, reason: reason.to_owned() }) }
+    if holds { Ok(()) } else { Err(ConfigError { section: "cdc", key, reason: reason.to_owned() }) }
 }
 
 #[cfg(test)]

@@ -10,9 +10,13 @@
 //! Slots move independently: one that waits for an event holds only itself. A position never passes
 //! what the fast pass has read, which would otherwise find its work done from the event store.
 //!
+//! Slots come with their checkpoint and go with what is settled of them; those that are far apart have
+//! windows of their own, so that one which was just taken does not hold the others.
+//!
 //! Positions are kept per generation, so that the streams of one found late are read from their
 //! beginning without moving the others back; the checkpoint is the least of them.
 
+use crate::checkpoints::Checkpoints;
 use crate::clock::{DatabaseClock, Hold};
 use crate::config::CdcConfig;
 use crate::consumer::{ErrorClass, HandleError};
@@ -21,12 +25,13 @@ use crate::generation::Slots;
 use crate::log_time::{LogTime, Window};
 use crate::metrics;
 use crate::sequencer::{Sequencer, Stopped};
-use crate::source::{Checkpoint, CheckpointStore, Detail, LogSource, Ring};
+use crate::source::{Checkpoint, Detail, LogSource, Ring};
 use futures::StreamExt;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join_all};
 use futures::stream::FuturesUnordered;
 use runtime::chain;
-use std::collections::{BTreeMap, HashMap};
+use runtime::test_hooks::defect;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -38,18 +43,24 @@ use uuid::Uuid;
 pub(crate) struct ActiveGeneration {
     pub(crate) start: LogTime,
     pub(crate) chunks: Vec<Arc<Chunk>>,
+    /// What lies between the checkpoints of slots that came later and the chunks.
+    pub(crate) parts: Vec<Arc<Chunk>>,
 }
 
 impl ActiveGeneration {
-    /// Up to where the fast pass has read all of its streams.
-    fn read_until(&self) -> LogTime {
-        self.chunks.iter().map(|chunk| chunk.read_until()).min().unwrap_or(LogTime::MAX)
+    /// Up to where the fast pass has read all of the slot's streams.
+    fn read_until(&self, slot: u32) -> LogTime {
+        let is_missing = |part: &&Arc<Chunk>| part.slots.contains(slot) && !part.is_through();
+        let chunks = self.chunks.iter().chain(self.parts.iter().filter(is_missing));
+        chunks.map(|chunk| chunk.read_until()).min().unwrap_or(LogTime::MAX)
     }
 }
 
 /// How far one slot is.
 #[derive(Debug)]
 pub(crate) struct SlotProgress {
+    /// Under which the slot was taken.
+    epoch: i64,
     /// What is stored, or newer than that.
     checkpoint: Checkpoint,
     /// By generation: everything before it is settled.
@@ -59,9 +70,9 @@ pub(crate) struct SlotProgress {
 }
 
 impl SlotProgress {
-    pub(crate) fn new(checkpoint: Checkpoint) -> Self {
+    fn new(epoch: i64, checkpoint: Checkpoint) -> Self {
         let positions = BTreeMap::new();
-        Self { checkpoint, positions, is_busy: false, stored_at: Instant::now() }
+        Self { epoch, checkpoint, positions, is_busy: false, stored_at: Instant::now() }
     }
 
     /// Takes a generation in; gives the position from which its streams are to be read. `restart` is
@@ -100,6 +111,7 @@ impl SlotProgress {
 /// What a slot's settling came to.
 struct Settled {
     slot: u32,
+    epoch: i64,
     reached: Vec<(LogTime, LogTime)>,
     /// Whether the checkpoint was stored; `None` when it was not due.
     stored: Option<Result<(), HandleError>>,
@@ -119,8 +131,9 @@ pub(crate) struct ConfirmParts {
     pub(crate) log: Arc<dyn LogSource>,
     pub(crate) clock: Arc<DatabaseClock>,
     pub(crate) sequencer: Sequencer,
-    pub(crate) checkpoints: Arc<dyn CheckpointStore>,
-    pub(crate) slots: Slots,
+    pub(crate) checkpoints: Checkpoints,
+    /// How many slots there are.
+    pub(crate) slots: u32,
     pub(crate) config: CdcConfig,
     /// Names of the group's consumers, for the metrics.
     pub(crate) consumers: Vec<String>,
@@ -144,15 +157,44 @@ pub(crate) enum Passed {
 }
 
 impl ConfirmPass {
-    pub(crate) fn new(parts: ConfirmParts, slots: BTreeMap<u32, SlotProgress>) -> Self {
-        Self { parts, slots, settling: FuturesUnordered::new(), is_held: false }
+    pub(crate) fn new(parts: ConfirmParts) -> Self {
+        Self { parts, slots: BTreeMap::new(), settling: FuturesUnordered::new(), is_held: false }
     }
 
-    /// Takes a generation into every slot; gives the position from which its streams are to be read.
-    pub(crate) fn join(&mut self, generation: LogTime) -> LogTime {
+    /// Takes a slot in, which continues from its checkpoint.
+    pub(crate) fn admit(&mut self, slot: u32, epoch: i64, checkpoint: Checkpoint) {
+        self.slots.insert(slot, SlotProgress::new(epoch, checkpoint));
+    }
+
+    /// Lets a slot go; gives the checkpoint that would be true and is not stored yet.
+    pub(crate) fn dismiss(&mut self, slot: u32) -> Option<Checkpoint> {
+        let progress = self.slots.remove(&slot)?;
+        let label = slot.to_string();
+        for consumer in &self.parts.consumers {
+            // Errs when it was never reported.
+            let _ = metrics::LAG.remove_label_values(&[consumer.as_str(), &label]);
+        }
+        let _ = metrics::TTL_HEADROOM.remove_label_values(&[&label]);
+        let _ = metrics::CATCH_UP.remove_label_values(&[&label]);
+        let checkpoint = progress.checkpoint_after(&[]);
+        (checkpoint != progress.checkpoint).then_some(checkpoint)
+    }
+
+    /// The slots that are here.
+    pub(crate) fn slots(&self) -> BTreeSet<u32> {
+        self.slots.keys().copied().collect()
+    }
+
+    /// The slots that read a generation's streams.
+    pub(crate) fn slots_in(&self, generation: LogTime) -> Slots {
+        let here = self.slots.iter().filter(|(_, s)| s.positions.contains_key(&generation));
+        Slots::some(self.parts.slots, here.map(|(slot, _)| *slot))
+    }
+
+    /// Takes a generation into a slot; gives the position from which its streams are to be read.
+    pub(crate) fn join(&mut self, slot: u32, generation: LogTime) -> Option<LogTime> {
         let restart = self.parts.clock.restart_point();
-        let joined = self.slots.values_mut().map(|slot| slot.join(generation, restart));
-        joined.min().unwrap_or(restart)
+        self.slots.get_mut(&slot).map(|slot| slot.join(generation, restart))
     }
 
     /// Starts settling what can be confirmed now. An error means that the log was not read.
@@ -167,13 +209,9 @@ impl ConfirmPass {
         let Some(limit) = self.limit() else { return Ok(Passed::Through) };
         let mut work: BTreeMap<u32, Work> = BTreeMap::new();
         for generation in generations {
-            let until = limit.min(generation.read_until());
-            let Some(from) = self.first_position(generation.start).filter(|from| *from < until)
-            else {
-                continue;
-            };
-            let window = Window::new(from, until.min(from.plus(self.parts.config.window_max())));
-            self.read(generation, window, &mut work).await?;
+            for (window, slots) in self.windows(generation, limit) {
+                self.read(generation, window, &slots, &mut work).await?;
+            }
         }
         for (slot, work) in work {
             self.settle(slot, work);
@@ -182,14 +220,19 @@ impl ConfirmPass {
     }
 
     /// Waits for the next slot whose positions can move, and moves them. Pending while nothing is
-    /// being settled. Errs when the slot is no longer this process's.
+    /// being settled. Errs when a checkpoint cannot be stored and trying again will not help.
     pub(crate) async fn next_settled(&mut self) -> Result<(), HandleError> {
         let settled = match self.settling.next().await {
             Some(Ok(settled)) => settled,
-            // The sequencer stopped; whoever owns this knows.
-            Some(Err(Stopped)) | None => return std::future::pending().await,
+            // The slot is closed, or the sequencer stopped; whoever owns this knows.
+            Some(Err(Stopped)) => return Ok(()),
+            None => return std::future::pending().await,
         };
-        let Some(progress) = self.slots.get_mut(&settled.slot) else { return Ok(()) };
+        let Some(progress) =
+            self.slots.get_mut(&settled.slot).filter(|slot| slot.epoch == settled.epoch)
+        else {
+            return Ok(());
+        };
         progress.is_busy = false;
         for (generation, to) in settled.reached {
             if let Some(position) = progress.positions.get_mut(&generation) {
@@ -238,15 +281,23 @@ impl ConfirmPass {
     }
 
     /// Stores every checkpoint that is ahead of what is stored. For the end of the work.
-    pub(crate) async fn store_all(&mut self) -> Result<(), HandleError> {
-        for (slot, progress) in &mut self.slots {
+    pub(crate) async fn store_all(&mut self) {
+        let checkpoints = &self.parts.checkpoints;
+        join_all(self.slots.iter_mut().map(|(slot, progress)| async move {
             let checkpoint = progress.checkpoint_after(&[]);
-            if checkpoint != progress.checkpoint {
-                self.parts.checkpoints.save(*slot, checkpoint).await?;
-                progress.checkpoint = checkpoint;
+            if checkpoint == progress.checkpoint {
+                return;
             }
-        }
-        Ok(())
+            match checkpoints.save(*slot, checkpoint).await {
+                Ok(()) => progress.checkpoint = checkpoint,
+                Err(error) => {
+                    // What is stored is older and just as true.
+                    let error = chain(&error).to_string();
+                    warn!(slot, error, "last checkpoint not stored");
+                }
+            }
+        }))
+        .await;
     }
 
     /// Up to where rows can be confirmed; `None` while nothing can.
@@ -286,27 +337,47 @@ impl ConfirmPass {
         is_expired
     }
 
-    /// The least position of a generation among the slots that are not being settled.
-    fn first_position(&self, generation: LogTime) -> Option<LogTime> {
-        let free = self.slots.values().filter(|slot| !slot.is_busy);
-        free.filter_map(|slot| slot.positions.get(&generation)).min().copied()
+    /// What to read of a generation, and for which slots: those that are close to each other share a
+    /// window.
+    fn windows(&self, generation: &ActiveGeneration, limit: LogTime) -> Vec<(Window, Vec<u32>)> {
+        let free = self.slots.iter().filter(|(_, progress)| !progress.is_busy);
+        let mut waiting: Vec<(LogTime, LogTime, u32)> = free
+            .filter_map(|(slot, progress)| {
+                let from = *progress.positions.get(&generation.start)?;
+                let until = limit.min(generation.read_until(*slot));
+                (from < until).then_some((from, until, *slot))
+            })
+            .collect();
+        waiting.sort_unstable();
+        let mut windows = Vec::new();
+        while let Some((from, until, _)) = waiting.first().copied() {
+            let to = until.min(from.plus(self.parts.config.window_max()));
+            let is_in = |(from, until, _): &&(LogTime, LogTime, u32)| *from < to && *until >= to;
+            let slots = waiting.iter().filter(is_in).map(|(.., slot)| *slot).collect();
+            windows.push((Window::new(from, to), slots));
+            // One in between whose streams are not read so far yet has its turn in the next pass.
+            waiting.retain(|(from, ..)| *from >= to);
+        }
+        windows
     }
 
-    /// Adds what the window holds to the work of each slot that needs it.
+    /// Adds what the window holds to the work of these slots.
     async fn read(
         // `&mut`: what is being settled is `Send`, not `Sync`.
         &mut self,
         generation: &ActiveGeneration,
         window: Window,
+        slots: &[u32],
         work: &mut BTreeMap<u32, Work>,
     ) -> Result<(), HandleError> {
         metrics::WINDOW.observe(window.length().as_secs_f64());
-        for (slot, progress) in &self.slots {
-            let position = progress.positions.get(&generation.start);
-            if !progress.is_busy && position.is_some_and(|position| *position < window.to) {
-                work.entry(*slot).or_default().reached.push((generation.start, window.to));
-            }
+        for slot in slots {
+            work.entry(*slot).or_default().reached.push((generation.start, window.to));
         }
+        if defect("confirm-pass-off") {
+            return Ok(());
+        }
+        let of = Slots::some(self.parts.slots, slots.iter().copied());
         for chunk in &generation.chunks {
             let mut next = None;
             loop {
@@ -315,7 +386,7 @@ impl ConfirmPass {
                 let page = log.read(&chunk.streams, window, Detail::Keys, next).await?;
                 metrics::ROWS.with_label_values(&["confirm"]).inc_by(page.rows.len() as u64);
                 for row in page.rows {
-                    let slot = self.parts.slots.of(row.ring.aggregate_id);
+                    let slot = of.of(row.ring.aggregate_id);
                     if let Some(work) = slot.and_then(|slot| work.get_mut(&slot)) {
                         work.find(row.ring);
                     }
@@ -333,6 +404,7 @@ impl ConfirmPass {
     fn settle(&mut self, slot: u32, work: Work) {
         let Some(progress) = self.slots.get_mut(&slot) else { return };
         progress.is_busy = true;
+        let epoch = progress.epoch;
         let checkpoint = progress.checkpoint_after(&work.reached);
         let is_due = progress.stored_at.elapsed() >= self.parts.config.checkpoint_interval()
             && checkpoint != progress.checkpoint;
@@ -341,10 +413,13 @@ impl ConfirmPass {
         let parallel = self.parts.config.aggregates_in_parallel_max;
         self.settling.push(Box::pin(async move {
             let Work { reached, found } = work;
+            if is_due && defect("checkpoint-before-apply") {
+                checkpoints.save(slot, checkpoint).await.map_err(|_| Stopped)?;
+            }
             settle_all(&sequencer, found, parallel).await?;
             let stored = if is_due { Some(checkpoints.save(slot, checkpoint).await) } else { None };
             debug!(slot, time = %checkpoint.time, is_due, "slot settled");
-            Ok(Settled { slot, reached, stored, checkpoint })
+            Ok(Settled { slot, epoch, reached, stored, checkpoint })
         }));
     }
 }

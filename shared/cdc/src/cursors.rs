@@ -11,6 +11,8 @@ use uuid::Uuid;
 /// One aggregate in one consumer, by the consumer's place in its group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct LaneKey {
+    /// The slot of the aggregate.
+    pub(crate) slot: u32,
     pub(crate) aggregate_id: Uuid,
     pub(crate) consumer: usize,
 }
@@ -86,6 +88,12 @@ impl CursorCache {
         }
     }
 
+    /// Forgets everything of a slot: another process may go on with it.
+    pub(crate) fn forget(&mut self, slot: u32) {
+        self.entries.retain(|key, _| key.slot != slot);
+        self.order.retain(|_, key| key.slot != slot);
+    }
+
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         assert_eq!(self.entries.len(), self.order.len(), "one place per entry");
@@ -98,7 +106,11 @@ mod tests {
     use super::*;
 
     fn key(number: u128) -> LaneKey {
-        LaneKey { aggregate_id: Uuid::from_u128(number), consumer: 0 }
+        LaneKey {
+            slot: u32::from(number >= 100),
+            aggregate_id: Uuid::from_u128(number),
+            consumer: 0,
+        }
     }
 
     fn at(version: u64) -> Cursor {
@@ -130,6 +142,17 @@ mod tests {
         cache.put(key(5), at(1), 1);
         assert_eq!(cache.version(key(1)), None);
         assert_eq!(cache.len(), 2);
+    }
+
+    #[test]
+    fn a_slot_that_is_given_up_leaves_nothing_behind() {
+        let mut cache = CursorCache::new(9);
+        cache.put(key(1), at(5), 4);
+        cache.put(key(101), at(1), 1);
+        cache.forget(1);
+        assert_eq!(cache.version(key(101)), None);
+        assert_eq!(cache.version(key(1)), Some(5));
+        assert_eq!(cache.len(), 1);
     }
 
     #[test]

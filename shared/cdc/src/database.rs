@@ -3,13 +3,14 @@
 mod events;
 mod generations;
 mod log;
-mod slots;
+mod scan;
 mod tables;
+mod tablets;
 
 pub(crate) use events::Ledger;
-pub(crate) use generations::VnodeGenerations;
+pub(crate) use generations::generations_of;
 pub(crate) use log::OutboxLog;
-pub(crate) use slots::{SlotCheckpoints, failed as slots_failed};
+pub(crate) use scan::ScanTables;
 pub(crate) use tables::{CatchUps, Cursors};
 
 use crate::consumer::{ErrorClass, HandleError};

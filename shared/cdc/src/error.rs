@@ -13,6 +13,9 @@ pub enum GroupError {
     /// A value of the configuration makes no sense.
     #[error("configuration")]
     Config(#[source] ConfigError),
+    /// A value of the configuration of the leases makes no sense.
+    #[error("configuration")]
+    Leases(#[source] leases::LeaseConfigError),
     /// The group has no consumers, or two of one name.
     #[error("group {group} has {what}")]
     Consumers {

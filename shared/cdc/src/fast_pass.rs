@@ -32,6 +32,10 @@ use tracing::warn;
 #[derive(Debug)]
 pub(crate) struct Chunk {
     pub(crate) streams: Vec<StreamID>,
+    /// Rows of other slots are dropped.
+    pub(crate) slots: Slots,
+    /// Where to end; `None` to follow the log for good.
+    end: Option<LogTime>,
     read_until: AtomicI64,
     /// Where rows may be stamped although the clock is not there yet.
     ahead: Option<Window>,
@@ -39,8 +43,29 @@ pub(crate) struct Chunk {
 
 impl Chunk {
     /// Nothing of it was read before `start`.
-    pub(crate) fn new(streams: Vec<StreamID>, start: LogTime, ahead: Option<Window>) -> Self {
-        Self { streams, read_until: AtomicI64::new(start.micros()), ahead }
+    pub(crate) fn new(
+        streams: Vec<StreamID>,
+        slots: Slots,
+        start: LogTime,
+        ahead: Option<Window>,
+    ) -> Self {
+        let read_until = AtomicI64::new(start.micros());
+        Self { streams, slots, end: None, read_until, ahead }
+    }
+
+    /// A part of the log with an end, which is read once.
+    pub(crate) fn part(streams: Vec<StreamID>, slots: Slots, part: Window) -> Self {
+        let read_until = AtomicI64::new(part.from.micros());
+        Self { streams, slots, end: Some(part.to), read_until, ahead: None }
+    }
+
+    pub(crate) fn is_part(&self) -> bool {
+        self.end.is_some()
+    }
+
+    /// Whether a part was read to its end.
+    pub(crate) fn is_through(&self) -> bool {
+        self.end.is_some_and(|end| self.read_until() >= end)
     }
 
     /// Every row before it that was visible went to the sequencer.
@@ -54,7 +79,6 @@ pub(crate) struct FastPass {
     pub(crate) log: Arc<dyn LogSource>,
     pub(crate) clock: Arc<DatabaseClock>,
     pub(crate) sequencer: Sequencer,
-    pub(crate) slots: Slots,
     pub(crate) config: CdcConfig,
     /// How many chunks there are, among which the budget is shared.
     pub(crate) chunks: AtomicUsize,
@@ -62,7 +86,7 @@ pub(crate) struct FastPass {
 
 /// Why a chunk is not read any further.
 pub(crate) enum End {
-    /// It was asked to end, or the sequencer did.
+    /// It was asked to end, the sequencer did, or all of a part was read.
     Stopped,
     /// Trying again will not help.
     Failed(HandleError),
@@ -101,7 +125,8 @@ impl FastPass {
             pass: self,
             chunk,
             stop,
-            last_news: None,
+            // Perhaps there is news: streams are put together anew while they are in use.
+            last_news: Some(Instant::now()),
             last_look_back: Instant::now(),
             lateness: Lateness::default(),
         };
@@ -154,6 +179,7 @@ impl Follower<'_> {
         let config = &self.pass.config;
         let until = self.chunk.read_until();
         let now = self.pass.clock.now_at_most();
+        let now = self.chunk.end.map_or(now, |end| end.min(now));
         let overlap = self.lateness.overlap(config.overlap(), config.look_back());
         let from = until.minus(overlap);
         let to = now.min(from.plus(config.window_max()));
@@ -167,6 +193,9 @@ impl Follower<'_> {
         if to < now {
             // Behind: the rest at once.
             return Ok(Duration::ZERO);
+        }
+        if self.chunk.is_through() {
+            return Err(End::Stopped);
         }
         self.look_further(from).await?;
         Ok(self.pass.interval(self.had_news_within(config.busy_linger())))
@@ -210,7 +239,7 @@ impl Follower<'_> {
             let page = log.read(&self.chunk.streams, window, detail, next).await?;
             metrics::ROWS.with_label_values(&[pass]).inc_by(page.rows.len() as u64);
             for row in page.rows {
-                if self.pass.slots.of(row.ring.aggregate_id).is_some() {
+                if self.chunk.slots.of(row.ring.aggregate_id).is_some() {
                     self.submit(groups.push(row)).await?;
                 }
             }

@@ -11,7 +11,6 @@ use crate::source::{Checkpoint, GenerationSource};
 use scylla::routing::partitioner::{Murmur3Partitioner, Partitioner};
 use scylla_cdc::cdc_types::StreamID;
 use std::collections::BTreeSet;
-use std::ops::RangeInclusive;
 use uuid::Uuid;
 
 /// One range of the ring and its streams.
@@ -69,7 +68,7 @@ impl Generation {
     }
 }
 
-/// The slots that a reader serves, out of all.
+/// Some slots, out of all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Slots {
     count: u32,
@@ -78,23 +77,18 @@ pub(crate) struct Slots {
 
 impl Slots {
     /// Every slot.
+    #[cfg(test)]
     pub(crate) fn all(count: u32) -> Self {
         Self { count, served: (0..count).collect() }
     }
 
-    #[cfg(test)]
+    /// These slots out of `count`.
     pub(crate) fn some(count: u32, served: impl IntoIterator<Item = u32>) -> Self {
         Self { count, served: served.into_iter().collect() }
     }
 
-    /// How many slots there are, served or not.
-    pub(crate) fn count(&self) -> u32 {
-        self.count
-    }
-
-    /// The tokens of a slot.
-    pub(crate) fn tokens(&self, slot: u32) -> RangeInclusive<i64> {
-        leases::slot_range(slot, self.count)
+    pub(crate) fn contains(&self, slot: u32) -> bool {
+        self.served.contains(&slot)
     }
 
     /// The slot of an aggregate, when it is served here.

@@ -8,7 +8,9 @@
 //! load ──► handle the next version ──► flush its cursor ──► handle …  ───────────┴──► done
 //! ```
 //!
-//! When nothing is left, its cursor moves to the [`CursorCache`].
+//! When nothing is left, its cursor moves to the [`CursorCache`]. Lanes exist in open slots only: one
+//! that is closed takes nothing more, its lanes end after what they have in hand, and what was known
+//! of it is forgotten.
 //!
 //! A lane whose aggregate has a letter goes another way:
 //!
@@ -28,9 +30,10 @@ use crate::cursors::{CursorCache, LaneKey};
 use crate::letters::{Letter, Refusal};
 use crate::source::Cursor;
 use domain::RecordedEvent;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// A share of the bound on events in flight: held, not used.
@@ -52,6 +55,8 @@ pub(crate) enum Offered {
     Joined,
     /// A new lane: somebody has to work it.
     Opened,
+    /// Its slot is not open.
+    Refused,
 }
 
 /// What a lane needs next.
@@ -181,9 +186,20 @@ impl Lane {
     }
 }
 
+/// A slot that is open, or has lanes that still end.
+#[derive(Debug)]
+struct OpenSlot {
+    /// Cancelled when it closes.
+    stop: CancellationToken,
+    lanes: HashSet<LaneKey>,
+    /// Told when its last lane has ended.
+    drained: Vec<oneshot::Sender<()>>,
+}
+
 /// All lanes and the cursors of aggregates without one.
 #[derive(Debug)]
 pub(crate) struct Lanes {
+    slots: HashMap<u32, OpenSlot>,
     open: HashMap<LaneKey, Lane>,
     cursors: CursorCache,
     blocked: Blocked,
@@ -193,10 +209,67 @@ pub(crate) struct Lanes {
 impl Lanes {
     pub(crate) fn new(cursors_max: usize, blocked_max: usize, per_lane_max: usize) -> Self {
         Self {
+            slots: HashMap::new(),
             open: HashMap::new(),
             cursors: CursorCache::new(cursors_max),
             blocked: Blocked::new(blocked_max),
             per_lane_max,
+        }
+    }
+
+    /// Opens a slot; `stop` is to be cancelled when it closes.
+    pub(crate) fn open_slot(&mut self, slot: u32, stop: CancellationToken) {
+        let open = OpenSlot { stop, lanes: HashSet::new(), drained: Vec::new() };
+        let before = self.slots.insert(slot, open);
+        debug_assert!(before.is_none(), "slot {slot} was not drained");
+    }
+
+    /// Closes a slot: its lanes take nothing more and end. `None` when nothing of it is in hand.
+    pub(crate) fn close_slot(&mut self, slot: u32) -> Option<oneshot::Receiver<()>> {
+        self.cursors.forget(slot);
+        self.blocked.forget(slot);
+        let open = self.slots.get_mut(&slot)?;
+        open.stop.cancel();
+        if open.lanes.is_empty() {
+            self.slots.remove(&slot);
+            return None;
+        }
+        let (drained, receiver) = oneshot::channel();
+        open.drained.push(drained);
+        Some(receiver)
+    }
+
+    /// What tells that a slot is closed; cancelled already when it is.
+    pub(crate) fn stop_of(&self, slot: u32) -> CancellationToken {
+        self.slots.get(&slot).map_or_else(
+            || {
+                let closed = CancellationToken::new();
+                closed.cancel();
+                closed
+            },
+            |open| open.stop.clone(),
+        )
+    }
+
+    pub(crate) fn is_open(&self, slot: u32) -> bool {
+        self.slots.get(&slot).is_some_and(|open| !open.stop.is_cancelled())
+    }
+
+    /// A lane ends before everything is done; whoever waits for it learns that it will not be.
+    pub(crate) fn abandon(&mut self, key: LaneKey) {
+        self.open.remove(&key);
+        self.lane_ended(key);
+    }
+
+    fn lane_ended(&mut self, key: LaneKey) {
+        let Some(slot) = self.slots.get_mut(&key.slot) else { return };
+        slot.lanes.remove(&key);
+        if slot.lanes.is_empty() && slot.stop.is_cancelled() {
+            for drained in std::mem::take(&mut slot.drained) {
+                // Whoever stopped waiting does not want to know.
+                let _ = drained.send(());
+            }
+            self.slots.remove(&key.slot);
         }
     }
 
@@ -221,6 +294,9 @@ impl Lanes {
         change: Option<Arc<Change>>,
         share: Option<Share>,
     ) -> Offered {
+        if !self.is_open(key.slot) {
+            return Offered::Refused;
+        }
         if self.knows(key, version) {
             return Offered::Known;
         }
@@ -240,6 +316,11 @@ impl Lanes {
                 (entry.insert(lane), Offered::Opened)
             }
         };
+        if offered == Offered::Opened
+            && let Some(slot) = self.slots.get_mut(&key.slot)
+        {
+            slot.lanes.insert(key);
+        }
         lane.wanted = lane.wanted.max(version);
         if lane.gate != Gate::Open {
             // What the letter said before does not speak for this event. Its content is not kept.
@@ -309,9 +390,12 @@ impl Lanes {
             None => {}
         }
         lane.release();
-        if let Some(Lane { cursor: Some(cursor), confirmed, .. }) = self.open.remove(&key) {
+        if let Some(Lane { cursor: Some(cursor), confirmed, .. }) = self.open.remove(&key)
+            && self.is_open(key.slot)
+        {
             self.cursors.put(key, cursor, confirmed);
         }
+        self.lane_ended(key);
         Step::Done
     }
 
@@ -323,6 +407,7 @@ impl Lanes {
                 let _ = waiter.send(());
             }
         }
+        self.lane_ended(key);
         Step::Done
     }
 
@@ -407,6 +492,9 @@ impl Lanes {
             None => {
                 let lane = Lane { release, shed: true, lowest: u64::MAX, ..Lane::default() };
                 self.open.insert(key, lane);
+                if let Some(slot) = self.slots.get_mut(&key.slot) {
+                    slot.lanes.insert(key);
+                }
                 true
             }
         }
@@ -455,6 +543,17 @@ impl Lanes {
             && let Some(cursor) = lane.unflushed.take()
         {
             lane.cursor = Some(cursor);
+            lane.release();
+        }
+    }
+
+    /// A gap is not filled: goes on behind it. For a seeded defect alone.
+    pub(crate) fn skip(&mut self, key: LaneKey, wanted: u64) {
+        if let Some(lane) = self.open.get_mut(&key)
+            && let Some(cursor) = &mut lane.cursor
+        {
+            let next = lane.pending.keys().next();
+            cursor.version = next.map_or(wanted, |next| next - 1);
             lane.release();
         }
     }

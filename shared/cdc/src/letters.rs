@@ -62,6 +62,15 @@ pub struct Refusal {
     pub error: String,
 }
 
+/// A letter in a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SlotLetter {
+    /// The consumer's place in its group.
+    pub(crate) consumer: usize,
+    pub(crate) aggregate_id: Uuid,
+    pub(crate) letter: Letter,
+}
+
 /// The letters. Every call may be repeated after an error.
 #[async_trait]
 pub trait Letters: Send + Sync + 'static {

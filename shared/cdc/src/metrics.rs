@@ -1,8 +1,9 @@
 //! What reader and sequencer report.
 
 use prometheus::{
-    Gauge, GaugeVec, Histogram, IntCounter, IntCounterVec, exponential_buckets, register_gauge,
-    register_gauge_vec, register_histogram, register_int_counter, register_int_counter_vec,
+    Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, exponential_buckets,
+    register_gauge, register_gauge_vec, register_histogram, register_histogram_vec,
+    register_int_counter, register_int_counter_vec,
 };
 use std::sync::LazyLock;
 
@@ -121,4 +122,41 @@ pub(crate) static CATCH_UP: LazyLock<GaugeVec> = LazyLock::new(|| {
         &["slot"]
     )
     .expect("registered once")
+});
+
+/// Newest versions that the scanner looked at, by source (`outbox`, `ledger`).
+pub(crate) static SCAN_TAILS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    register_int_counter_vec!(
+        "scan_tails_total",
+        "Newest versions of aggregates that the scanner looked at, by source.",
+        &["source"]
+    )
+    .expect("registered once")
+});
+
+/// How long one scan of all owned slots took, by source.
+pub(crate) static SCAN_SECONDS: LazyLock<HistogramVec> = LazyLock::new(|| {
+    register_histogram_vec!(
+        "scan_seconds",
+        "How long one scan of all owned slots took, by source.",
+        &["source"],
+        exponential_buckets(0.01, 4.0, 10).expect("a positive start and a factor above one")
+    )
+    .expect("registered once")
+});
+
+/// Events that consumers missed, by kind (`unannounced`, `unheard`).
+pub(crate) static SCAN_ANOMALIES: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    register_int_counter_vec!(
+        "scan_anomalies_total",
+        "Events that a consumer missed and that were announced by the scanner, by kind.",
+        &["kind"]
+    )
+    .expect("registered once")
+});
+
+/// Events seen unhandled that are watched.
+pub(crate) static SCAN_SUSPECTS: LazyLock<Gauge> = LazyLock::new(|| {
+    register_gauge!("scan_suspects", "Events seen unhandled by a scan and not cleared up yet.")
+        .expect("registered once")
 });

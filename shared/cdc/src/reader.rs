@@ -1,4 +1,9 @@
-//! Reads the log for a group: which streams, by which pass, and until when.
+//! Reads the log for a group: which slots and streams, by which pass, and until when.
+//!
+//! Slots come and go by the [`Leases`]. One that comes is [admitted](crate::admission): it starts at
+//! its checkpoint, and what lies between there and where the others are is read beside them. One that
+//! goes is closed: nothing of it begins any more, what is in hand is finished, and then it is released
+//! with its last checkpoint; or forgotten, when it is lost.
 //!
 //! The reader follows every generation whose rows may still matter. A newer one is read at once,
 //! from its beginning, beside the old one, which goes when every slot is confirmed past the change.
@@ -7,16 +12,24 @@
 //! Each generation's streams are cut into chunks, each followed by a task of the
 //! [fast pass](crate::fast_pass); the [confirm pass](crate::confirm_pass) runs here.
 
+use crate::admission::{Admission, Admissions};
+use crate::checkpoints::{Checkpoints, failed as slots_failed};
 use crate::clock::DatabaseClock;
-use crate::confirm_pass::{ActiveGeneration, ConfirmParts, ConfirmPass, Passed, SlotProgress};
+use crate::confirm_pass::{ActiveGeneration, ConfirmParts, ConfirmPass, Passed};
 use crate::consumer::{ErrorClass, HandleError};
 use crate::error::GroupError;
 use crate::fast_pass::{Chunk, FastPass};
-use crate::generation::{Generation, Slots};
+use crate::generation::{Generation, Slots, needed};
 use crate::log_time::{LogTime, Window};
 use crate::metrics;
-use crate::source::{Checkpoint, GenerationSource};
-use runtime::chain;
+use crate::source::{Checkpoint, EventSource, GenerationSource};
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use leases::{Held, Leases, Phase};
+use runtime::test_hooks::defect;
+use runtime::{Backoff, chain};
+use scylla_cdc::cdc_types::StreamID;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -25,7 +38,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 /// ScyllaDB's bound on the keys of one `IN`.
 const STREAMS_PER_QUERY_MAX: usize = 100;
@@ -44,8 +57,34 @@ pub(crate) enum Ended {
 
 /// A generation that is followed.
 struct Following {
+    generation: Generation,
     active: ActiveGeneration,
+    /// Ends the chunks; parts end by themselves.
     stop: CancellationToken,
+}
+
+/// What a reader works with.
+pub(crate) struct ReaderParts {
+    pub(crate) fast: FastPass,
+    pub(crate) confirm: ConfirmParts,
+    pub(crate) admissions: Admissions,
+    pub(crate) events: Arc<dyn EventSource>,
+}
+
+/// Where a slot is between its take and its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Where it starts is being found out.
+    Admitting,
+    Working,
+    /// What is in hand is being finished.
+    Closing,
+}
+
+/// Something that was done for slots.
+enum Done {
+    Admitted { slots: Vec<u32>, admission: Result<Admission, HandleError> },
+    Closed(u32),
 }
 
 /// The reader of one group.
@@ -53,7 +92,13 @@ pub(crate) struct Reader {
     fast: Arc<FastPass>,
     confirm: ConfirmPass,
     clock: Arc<DatabaseClock>,
-    slots: Slots,
+    leases: Leases,
+    admissions: Arc<Admissions>,
+    events: Arc<dyn EventSource>,
+    checkpoints: Checkpoints,
+    slot_count: u32,
+    places: BTreeMap<u32, Place>,
+    doing: FuturesUnordered<BoxFuture<'static, Done>>,
     ahead: Option<Window>,
     following: Vec<Following>,
     chunks: JoinSet<Result<(), HandleError>>,
@@ -61,31 +106,27 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// A reader that continues from the slots' checkpoints in the given generations. Starts to follow
-    /// them at once. `ahead` is where rows may be stamped although the clock is not there yet.
-    pub(crate) fn start(
-        fast: FastPass,
-        confirm: ConfirmParts,
-        checkpoints: &BTreeMap<u32, Checkpoint>,
-        ahead: Option<Window>,
-        generations: Vec<Generation>,
-        stop: &CancellationToken,
-    ) -> Self {
-        let (clock, slots) = (fast.clock.clone(), fast.slots.clone());
-        let progress = checkpoints.iter().map(|(slot, at)| (*slot, SlotProgress::new(*at)));
+    /// A reader without slots, for which `newest` is the newest generation known. Slots come by the
+    /// leases.
+    pub(crate) fn start(parts: ReaderParts, newest: &Generation, stop: &CancellationToken) -> Self {
+        let ReaderParts { fast, confirm, admissions, events } = parts;
         let mut reader = Self {
+            clock: fast.clock.clone(),
             fast: Arc::new(fast),
-            confirm: ConfirmPass::new(confirm, progress.collect()),
-            clock,
-            slots,
-            ahead,
+            leases: admissions.leases.clone(),
+            admissions: Arc::new(admissions),
+            events,
+            checkpoints: confirm.checkpoints.clone(),
+            slot_count: confirm.slots,
+            confirm: ConfirmPass::new(confirm),
+            places: BTreeMap::new(),
+            doing: FuturesUnordered::new(),
+            ahead: None,
             following: Vec::new(),
             chunks: JoinSet::new(),
             stop: stop.child_token(),
         };
-        for generation in generations {
-            reader.follow(&generation);
-        }
+        reader.follow(newest.clone());
         reader
     }
 
@@ -98,9 +139,9 @@ impl Reader {
         let ended = self.read(generations).await;
         self.stop.cancel();
         while self.chunks.join_next().await.is_some() {}
-        if let Err(error) = self.confirm.store_all().await {
-            // What is stored is older and just as true.
-            warn!(error = chain(&error).to_string(), "last checkpoints not stored");
+        self.confirm.store_all().await;
+        for slot in self.confirm.slots() {
+            self.confirm.dismiss(slot);
         }
         ended
     }
@@ -109,6 +150,8 @@ impl Reader {
         let failed = self.fast.sequencer.failed().clone();
         let (stop, stepped_back) = (self.stop.clone(), self.clock.stepped_back().clone());
         let mut newer = self.watch(generations);
+        let mut changes = self.leases.changes();
+        self.compare_with_leases();
         let mut confirm_at = Instant::now();
         let mut failures = 0_u32;
         loop {
@@ -119,7 +162,14 @@ impl Reader {
                     return Ok(Ended::Lost { reason: "the database's clock stepped back" });
                 }
                 Some(ended) = self.chunks.join_next() => chunk_ended(ended)?,
-                Some(generation) = newer.recv() => self.follow(&generation),
+                Some(generation) = newer.recv() => self.follow(generation),
+                changed = changes.changed() => {
+                    if changed.is_err() {
+                        return Ok(Ended::Stopped);
+                    }
+                    self.compare_with_leases();
+                }
+                Some(done) = self.doing.next() => self.done(done)?,
                 settled = self.confirm.next_settled() => {
                     settled.map_err(|source| database("store a checkpoint", source))?;
                     if !self.confirm.is_settling() && self.is_behind() {
@@ -154,39 +204,208 @@ impl Reader {
         self.confirm.lag_behind(limit) > interval.max(self.fast.config.window_max())
     }
 
-    /// Starts to read a generation's streams.
-    fn follow(&mut self, generation: &Generation) {
-        let start = self.confirm.join(generation.start);
-        let streams = generation.streams_of(&self.slots);
-        let stop = self.stop.child_token();
-        let chunks: Vec<_> = streams
-            .chunks(STREAMS_PER_QUERY_MAX)
-            .map(|streams| Arc::new(Chunk::new(streams.to_vec(), start, self.ahead)))
-            .collect();
-        info!(
-            generation = %generation.start,
-            streams = streams.len(),
-            from = %start,
-            "following a generation of CDC streams"
-        );
-        self.fast.chunks.fetch_add(chunks.len(), Ordering::Relaxed);
-        for chunk in &chunks {
-            let (fast, chunk, stop) = (self.fast.clone(), chunk.clone(), stop.clone());
-            self.chunks.spawn(async move { fast.follow(&chunk, &stop).await });
+    /// Begins what the leases ask for.
+    fn compare_with_leases(&mut self) {
+        let mut fresh = BTreeMap::new();
+        let mut is_smaller = false;
+        for (slot, Held { phase, state }) in self.leases.held() {
+            match (self.places.get(&slot), phase) {
+                (None, Phase::Held) => {
+                    fresh.insert(slot, state);
+                }
+                (None, Phase::Lost) => self.leases.forget(slot),
+                (None | Some(Place::Working), _) if phase != Phase::Held => {
+                    self.close(slot);
+                    is_smaller = true;
+                }
+                _ => {}
+            }
         }
-        let active = ActiveGeneration { start: generation.start, chunks };
-        self.following.push(Following { active, stop });
+        if is_smaller {
+            self.rearrange(&BTreeMap::new());
+        }
+        if !fresh.is_empty() {
+            let slots: Vec<u32> = fresh.keys().copied().collect();
+            self.places.extend(slots.iter().map(|slot| (*slot, Place::Admitting)));
+            let admissions = self.admissions.clone();
+            self.doing.push(Box::pin(async move {
+                Done::Admitted { slots, admission: admissions.prepare(fresh).await }
+            }));
+        }
+    }
+
+    /// Begins to end the work on a slot: what is in hand is finished. Then its checkpoint is stored and
+    /// it is released, or it is forgotten when it is lost.
+    fn close(&mut self, slot: u32) {
+        self.places.insert(slot, Place::Closing);
+        let checkpoint = self.confirm.dismiss(slot);
+        let (leases, checkpoints) = (self.leases.clone(), self.checkpoints.clone());
+        let (sequencer, pauses) = (self.fast.sequencer.clone(), self.fast.config.backoff);
+        self.doing.push(Box::pin(async move {
+            sequencer.close(slot).await;
+            let mut backoff = Backoff::new(pauses);
+            while leases.held().get(&slot).is_some_and(|held| held.phase != Phase::Lost) {
+                match give_up(&leases, &checkpoints, slot, checkpoint).await {
+                    Ok(()) => return Done::Closed(slot),
+                    Err(error) => {
+                        let error = chain(&error).to_string();
+                        warn!(slot, error, "slot not released, trying again");
+                    }
+                }
+                tokio::time::sleep(backoff.next_pause()).await;
+            }
+            leases.forget(slot);
+            Done::Closed(slot)
+        }));
+    }
+
+    fn done(&mut self, done: Done) -> Result<(), GroupError> {
+        match done {
+            Done::Admitted { slots, admission } => {
+                for slot in slots {
+                    self.places.remove(&slot);
+                }
+                let admission = admission
+                    .map_err(|source| database("find the place of slots in the log", source))?;
+                self.admit(admission);
+            }
+            Done::Closed(slot) => {
+                self.places.remove(&slot);
+            }
+        }
+        // The leases may have changed meanwhile.
+        self.compare_with_leases();
+        Ok(())
+    }
+
+    /// Begins to work on slots whose start is known.
+    fn admit(&mut self, admission: Admission) {
+        let Admission { slots, letters, starts, generations, scans, ahead } = admission;
+        let held = self.leases.held();
+        let is_held = |slot: &u32, epoch: &i64| {
+            let found = held.get(slot);
+            found.is_some_and(|held| held.phase == Phase::Held && held.state.epoch == *epoch)
+        };
+        self.ahead = merged(self.ahead, ahead);
+        for generation in generations {
+            if !self.following.iter().any(|f| f.active.start == generation.start) {
+                self.add(generation);
+            }
+        }
+        let mut gained: BTreeMap<LogTime, BTreeMap<u32, LogTime>> = BTreeMap::new();
+        let restart = self.clock.restart_point();
+        let mut admitted = Vec::new();
+        for (slot, (epoch, checkpoint)) in slots {
+            if !is_held(&slot, &epoch) {
+                continue;
+            }
+            self.places.insert(slot, Place::Working);
+            self.fast.sequencer.open_slot(slot);
+            if let Some((crashes, letters)) = letters.get(&slot) {
+                self.fast.sequencer.take_over(slot, *crashes, letters);
+            }
+            self.confirm.admit(slot, epoch, checkpoint);
+            let at = Checkpoint { time: checkpoint.time.min(restart), ..checkpoint };
+            let needed = needed(&starts, &[at]);
+            let newest = starts.last().copied().unwrap_or(LogTime::ZERO);
+            for following in &self.following {
+                let generation = following.active.start;
+                if (needed.contains(&generation) || generation > newest)
+                    && let Some(start) = self.confirm.join(slot, generation)
+                {
+                    gained.entry(generation).or_default().insert(slot, start);
+                }
+            }
+            admitted.push(slot);
+        }
+        self.rearrange(&gained);
+        debug!(slots = ?admitted, "slots admitted");
+        let scans: Vec<_> =
+            scans.into_iter().filter(|scan| admitted.contains(&scan.slot)).collect();
+        if !scans.is_empty() {
+            let (catch_up, events) = (self.admissions.catch_up.clone(), self.events.clone());
+            let (sequencer, stop) = (self.fast.sequencer.clone(), self.stop.clone());
+            self.chunks.spawn(async move {
+                catch_up.run(scans, &*events, &sequencer, &stop).await;
+                Ok(())
+            });
+        }
+    }
+
+    /// Follows a generation that nobody follows yet with every slot that is here.
+    fn follow(&mut self, generation: Generation) {
+        let start = generation.start;
+        self.add(generation);
+        let slots = self.confirm.slots();
+        let joined = slots.into_iter();
+        let joined = joined.filter_map(|slot| Some((slot, self.confirm.join(slot, start)?)));
+        let gained = BTreeMap::from([(start, joined.collect())]);
+        self.rearrange(&gained);
+    }
+
+    fn add(&mut self, generation: Generation) {
+        info!(generation = %generation.start, "following a generation of CDC streams");
+        let active =
+            ActiveGeneration { start: generation.start, chunks: Vec::new(), parts: Vec::new() };
+        self.following.push(Following { generation, active, stop: self.stop.child_token() });
         self.following.sort_by_key(|following| following.active.start);
+    }
+
+    /// Puts the streams of each generation together anew, for the slots that are here now. Slots that
+    /// were gained start where `gained` says: what lies between there and the others' place is read
+    /// beside, as a part of its own.
+    fn rearrange(&mut self, gained: &BTreeMap<LogTime, BTreeMap<u32, LogTime>>) {
+        for place in 0..self.following.len() {
+            let following = &mut self.following[place];
+            let active = &mut following.active;
+            let slots = self.confirm.slots_in(active.start);
+            let gained = gained.get(&active.start);
+            let first = gained.and_then(|gained| gained.values().min().copied());
+            let until = active.chunks.iter().map(|chunk| chunk.read_until()).min();
+            let start = until.or(first).unwrap_or(LogTime::ZERO);
+            following.stop.cancel();
+            following.stop = self.stop.child_token();
+            let streams = following.generation.streams_of(&slots);
+            let chunk = |streams: &[StreamID]| {
+                Arc::new(Chunk::new(streams.to_vec(), slots.clone(), start, self.ahead))
+            };
+            active.chunks = streams.chunks(STREAMS_PER_QUERY_MAX).map(chunk).collect();
+            active.parts.retain(|part| !part.is_through());
+            let mut begun = active.chunks.clone();
+            if let (Some(gained), Some(first)) = (gained, first)
+                && first < start
+            {
+                let slots = Slots::some(self.slot_count, gained.keys().copied());
+                let streams = following.generation.streams_of(&slots);
+                let window = Window::new(first, start);
+                let part = |streams: &[StreamID]| {
+                    Arc::new(Chunk::part(streams.to_vec(), slots.clone(), window))
+                };
+                let parts: Vec<_> = streams.chunks(STREAMS_PER_QUERY_MAX).map(part).collect();
+                begun.extend(parts.iter().cloned());
+                active.parts.extend(parts);
+            }
+            for chunk in begun {
+                let fast = self.fast.clone();
+                // A part goes on when the streams are put together anew.
+                let stop = if chunk.is_part() { self.stop.clone() } else { following.stop.clone() };
+                self.chunks.spawn(async move { fast.follow(&chunk, &stop).await });
+            }
+        }
+        let chunks = self.following.iter().map(|following| following.active.chunks.len()).sum();
+        self.fast.chunks.store(chunks, Ordering::Relaxed);
     }
 
     /// Lets go of generations that every slot is past.
     fn retire(&mut self) {
         while let [old, next, ..] = self.following.as_slice()
-            && self.confirm.is_past(old.active.start, next.active.start)
+            && (self.confirm.is_past(old.active.start, next.active.start)
+                || defect("old-streams-dropped"))
         {
             info!(generation = %old.active.start, "generation of CDC streams is done");
             old.stop.cancel();
-            self.fast.chunks.fetch_sub(old.active.chunks.len(), Ordering::Relaxed);
+            let chunks = old.active.chunks.len();
+            self.fast.chunks.fetch_sub(chunks, Ordering::Relaxed);
             self.confirm.retire(old.active.start);
             self.following.remove(0);
         }
@@ -206,6 +425,28 @@ impl Reader {
             Ok(())
         });
         receiver
+    }
+}
+
+/// Stores the last checkpoint of a slot of which nothing is in hand, and gives it up.
+async fn give_up(
+    leases: &Leases,
+    checkpoints: &Checkpoints,
+    slot: u32,
+    checkpoint: Option<Checkpoint>,
+) -> Result<(), HandleError> {
+    if let Some(checkpoint) = checkpoint {
+        checkpoints.save(slot, checkpoint).await?;
+    }
+    leases.release(slot).await.map_err(slots_failed)
+}
+
+fn merged(one: Option<Window>, other: Option<Window>) -> Option<Window> {
+    match (one, other) {
+        (Some(one), Some(other)) => {
+            Some(Window::new(one.from.min(other.from), one.to.max(other.to)))
+        }
+        (one, other) => one.or(other),
     }
 }
 

@@ -13,8 +13,10 @@ use runtime::test_hooks::crash_point;
 use scylla::client::session::Session;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+
+/// Whether the next event may be handed to its consumer.
+pub type MayBegin = dyn Fn() -> bool + Send + Sync;
 
 /// Reads events and cursors of single aggregates, and hands events to consumers.
 pub struct Replay {
@@ -26,7 +28,7 @@ pub struct Replay {
 /// Why not everything was handled.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
-    /// Asked to stop; what was begun is finished.
+    /// Nothing more may begin; what was begun is finished.
     #[error("stopped")]
     Stopped,
     /// The cursor cannot be read or stored, or the event store does not answer. Nothing is said of
@@ -86,12 +88,12 @@ impl Replay {
     }
 
     /// Hands everything behind the stored cursor to the consumer, up to the aggregate's tail at the
-    /// last look. Gives the version reached.
+    /// last look. Asks `may_begin` before each event. Gives the version reached.
     pub async fn to_tail(
         &self,
         consumer: &dyn ChangeConsumer,
         aggregate_id: Uuid,
-        stop: &CancellationToken,
+        may_begin: &MayBegin,
     ) -> Result<u64, ReplayError> {
         let surroundings = |source| ReplayError::Surroundings {
             consumer: consumer.name().to_owned(),
@@ -102,9 +104,6 @@ impl Replay {
         let mut cursor = read.map_err(surroundings)?;
         let mut batch = self.batch;
         loop {
-            if stop.is_cancelled() {
-                return Err(ReplayError::Stopped);
-            }
             let events = match self.events.after(aggregate_id, cursor.version, batch).await {
                 Ok(events) => events,
                 // One of them cannot be read: the ones before it can.
@@ -124,7 +123,7 @@ impl Replay {
                 return Ok(cursor.version);
             }
             for event in events {
-                if stop.is_cancelled() {
+                if !may_begin() {
                     return Err(ReplayError::Stopped);
                 }
                 let change = Change { event, topic: None };

@@ -176,18 +176,14 @@ pub(crate) struct Checkpoint {
     pub(crate) generation: LogTime,
 }
 
-/// The checkpoints of a group's slots.
-#[async_trait]
-pub(crate) trait CheckpointStore: Send + Sync + 'static {
-    /// Takes every slot and gives its checkpoint; `None` when it never had one. By slot.
-    async fn take_all(&self) -> Result<Vec<Option<Checkpoint>>, HandleError>;
+/// Which slots this process may work on.
+pub(crate) trait Fence: Send + Sync + 'static {
+    /// Whether an effect that belongs to the slot may begin now.
+    fn may_begin(&self, slot: u32) -> bool;
+}
 
-    /// How many owners in a row died with each slot, as of when it was taken. By slot.
-    async fn crashes(&self) -> Vec<u32>;
-
-    /// Stores the checkpoint of a slot that was taken. It never moves back.
-    async fn save(&self, slot: u32, checkpoint: Checkpoint) -> Result<(), HandleError>;
-
-    /// Gives the slots up.
-    async fn release(&self) -> Result<(), HandleError>;
+impl Fence for leases::Leases {
+    fn may_begin(&self, slot: u32) -> bool {
+        leases::Leases::may_begin(self, slot)
+    }
 }

@@ -47,6 +47,12 @@ impl Suspects {
         self.recorded.insert((key, version));
     }
 
+    /// The slot is given up: its next owner finds out by itself.
+    pub(crate) fn forget(&mut self, slot: u32) {
+        self.left.remove(&slot);
+        self.recorded.retain(|(key, _)| key.slot != slot);
+    }
+
     /// The process outlived an attempt for good: one suspect less.
     pub(crate) fn clear(&mut self, slot: u32, key: LaneKey, version: u64) {
         self.recorded.remove(&(key, version));
@@ -64,7 +70,7 @@ mod tests {
     use super::*;
     use uuid::Uuid;
 
-    const KEY: LaneKey = LaneKey { aggregate_id: Uuid::nil(), consumer: 0 };
+    const KEY: LaneKey = LaneKey { slot: 7, aggregate_id: Uuid::nil(), consumer: 0 };
 
     #[test]
     fn the_second_crash_makes_suspects_and_each_further_one_more() {

@@ -4,8 +4,14 @@
 mod catch_ups;
 mod clocks;
 mod crashes;
-mod engine;
+#[path = "tests/engine.rs"]
+mod engine_on_tablets;
+#[path = "tests/engine.rs"]
+#[expect(clippy::duplicate_mod, reason = "the same tests on both kinds of keyspaces")]
+mod engine_on_vnodes;
 mod letters;
 mod ordering;
 mod reading;
+mod scanning;
+mod sharing;
 mod world;

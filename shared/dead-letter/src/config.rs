@@ -86,10 +86,23 @@ impl RetryConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use runtime::config::Sources;
 
     #[test]
     fn the_defaults_are_valid() {
         RetryConfig::default().validate().expect("valid");
+    }
+
+    #[test]
+    fn the_file_shows_the_defaults() {
+        #[derive(Deserialize)]
+        struct File {
+            retry: RetryConfig,
+        }
+        let text = include_str!("../../../config/dlq-retrier.toml");
+        let file = runtime::config::load::<File>("dlq-retrier", text, &Sources::default());
+        let file = file.unwrap_or_else(|error| panic!("{error}")).config;
+        assert_eq!(file.retry, RetryConfig::default());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! The life of a dead letter: a worker's sequencer asks the [`LetterBox`] to [`block`] the aggregate
 //! with the event that failed; from then on the aggregate's events wait in the ledger, for this
-//! consumer only. The [`Retrier`] finds the letter ([`schedule`]) and tries again ([`retry`]) with
+//! consumer only. The [retrier](run_retrier) finds the letter ([`schedule`]) and tries again ([`retry`]) with
 //! growing pauses: everything behind the cursor up to the aggregate's tail, by the same consumer. When
 //! that succeeds the letter is *released*: workers no longer skip the aggregate. After one more look
 //! at the tail, for what workers skipped until then, it is removed. A letter whose event stays poison
@@ -24,6 +24,7 @@ mod letter_box;
 
 mod retry;
 mod schedule;
+mod slots;
 mod target;
 
 mod retrier;
@@ -40,7 +41,7 @@ pub use config::{ConfigError, RetryConfig};
 pub use error::LetterError;
 pub use letter::{Key, Letter, Stamp, Stored, Unreadable, state_name, state_of};
 pub use letter_box::LetterBox;
-pub use retrier::{Retrier, RetrierError};
+pub use retrier::{RetrierDeps, RetrierError, run_retrier};
 pub use target::{ReplayTarget, Target};
 
 use runtime::{Migration, MigrationSet};

@@ -22,10 +22,9 @@ use crate::metrics;
 use crate::schedule::Ended;
 use crate::store::{LetterStore, Strength};
 use crate::target::Target;
-use cdc::{ErrorClass, HandleError, LetterState, Refusal, ReplayError};
+use cdc::{ErrorClass, HandleError, LetterState, MayBegin, Refusal, ReplayError};
 use runtime::chain;
 use runtime::test_hooks::{crash_point, defect};
-use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 /// Why an attempt could not be made or written down.
@@ -64,7 +63,8 @@ pub(crate) struct Attempt<'a> {
     pub(crate) attempts_max: u32,
     /// About when the next one would be, for people.
     pub(crate) next_attempt_ms: i64,
-    pub(crate) stop: &'a CancellationToken,
+    /// Whether the next event may be handled.
+    pub(crate) may_begin: &'a MayBegin,
 }
 
 /// Nothing further is to be done: the letter became somebody else's, or the process stops.
@@ -159,7 +159,7 @@ impl Attempt<'_> {
     /// Hands events to the consumer; writes a failure into the letter.
     async fn to_tail(&self, begun: &Letter) -> Result<Result<(), Ended>, AttemptError> {
         let Key { consumer, aggregate_id, .. } = &begun.key;
-        let (event, source) = match self.target.to_tail(*aggregate_id, self.stop).await {
+        let (event, source) = match self.target.to_tail(*aggregate_id, self.may_begin).await {
             Ok(version) => {
                 debug!(consumer, %aggregate_id, version, "dead letter handled up to the tail");
                 return Ok(Ok(()));

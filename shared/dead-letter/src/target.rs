@@ -1,9 +1,8 @@
 //! What a letter's events are tried on: a consumer with its cursors.
 
 use async_trait::async_trait;
-use cdc::{ChangeConsumer, HandleError, Replay, ReplayError};
+use cdc::{ChangeConsumer, HandleError, MayBegin, Replay, ReplayError};
 use std::sync::Arc;
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// A consumer as the retrier needs it.
@@ -15,13 +14,9 @@ pub trait Target: Send + Sync + 'static {
     /// The last version handled; 0 before the first.
     async fn cursor(&self, aggregate_id: Uuid) -> Result<u64, HandleError>;
 
-    /// Handles everything behind the cursor up to the aggregate's tail at the last look. Gives the
-    /// version reached.
-    async fn to_tail(
-        &self,
-        aggregate_id: Uuid,
-        stop: &CancellationToken,
-    ) -> Result<u64, ReplayError>;
+    /// Handles everything behind the cursor up to the aggregate's tail at the last look. Asks
+    /// `may_begin` before each event. Gives the version reached.
+    async fn to_tail(&self, aggregate_id: Uuid, may_begin: &MayBegin) -> Result<u64, ReplayError>;
 }
 
 /// The real one.
@@ -47,11 +42,7 @@ impl Target for ReplayTarget {
         self.replay.cursor(self.consumer.name(), aggregate_id).await
     }
 
-    async fn to_tail(
-        &self,
-        aggregate_id: Uuid,
-        stop: &CancellationToken,
-    ) -> Result<u64, ReplayError> {
-        self.replay.to_tail(&*self.consumer, aggregate_id, stop).await
+    async fn to_tail(&self, aggregate_id: Uuid, may_begin: &MayBegin) -> Result<u64, ReplayError> {
+        self.replay.to_tail(&*self.consumer, aggregate_id, may_begin).await
     }
 }

@@ -10,10 +10,12 @@ mod prepared;
 mod read;
 #[cfg(test)]
 mod tests;
+mod unkind;
 mod write;
 
 pub use config::EngineConfig;
 pub use prepared::Prepared;
+pub use unkind::Opened;
 
 use crate::error::{CqlError, ErrorKind, Result};
 use crate::execute::bindings;
@@ -30,7 +32,7 @@ use crate::storage::{Clock, ReadRows, Storage};
 use crate::system_tables;
 use bytes::Bytes;
 use prepared::Cache;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::{Semaphore, broadcast};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -45,6 +47,19 @@ const EVENTS_MAX: usize = 1024;
 #[derive(Clone)]
 pub struct Engine {
     inner: Arc<Inner>,
+}
+
+/// An engine that may be gone.
+#[derive(Clone)]
+pub(crate) struct WeakEngine {
+    inner: Weak<Inner>,
+}
+
+impl WeakEngine {
+    /// The engine, if it is still there.
+    pub(crate) fn get(&self) -> Option<Engine> {
+        self.inner.upgrade().map(|inner| Engine { inner })
+    }
 }
 
 struct Inner {
@@ -69,7 +84,7 @@ impl Engine {
         metrics: Arc<Metrics>,
         faults: Arc<Faults>,
     ) -> anyhow::Result<Self> {
-        let options = config.storage();
+        let options = config.storage(Arc::clone(&faults));
         let clock = options.clock.clone();
         let bootstrap =
             |_: &_| Catalog { version: Uuid::new_v4(), next_storage_id: 1, ..Catalog::default() };
@@ -89,6 +104,11 @@ impl Engine {
             events: broadcast::Sender::new(EVENTS_MAX),
         };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// For those who must not keep the data directory open.
+    pub(crate) fn downgrade(&self) -> WeakEngine {
+        WeakEngine { inner: Arc::downgrade(&self.inner) }
     }
 
     /// Makes a plan of a text, or finds the one made before. The id depends on nothing but

@@ -21,6 +21,15 @@ pub enum ErrorKind {
     Protocol,
     /// 0x0100
     BadCredentials,
+    /// 0x1000
+    Unavailable {
+        /// Consistency of the request.
+        consistency: u16,
+        /// Replicas that are needed.
+        required: i32,
+        /// Replicas that are there.
+        alive: i32,
+    },
     /// 0x1001
     Overloaded,
     /// 0x1100
@@ -34,6 +43,19 @@ pub enum ErrorKind {
         /// `SIMPLE`, `BATCH`, `CAS`, `CDC`, …
         write_type: &'static str,
     },
+    /// 0x1200
+    ReadTimeout {
+        /// Consistency of the read.
+        consistency: u16,
+        /// Replicas that answered.
+        received: i32,
+        /// Replicas that were needed.
+        block_for: i32,
+        /// Whether the replica that was asked for the rows themselves answered.
+        data_present: bool,
+    },
+    /// 0x1600: the write to a CDC log failed.
+    CdcWriteFailure,
     /// 0x1700: a CAS whose outcome is unknown.
     CasUnknown {
         /// The serial consistency.

@@ -1,34 +1,80 @@
-//! Faults of lightweight transactions, told over a test-only port.
+//! Faults, told over a test-only port: the server as unkind as a cluster.
 //!
-//! A *rule* says what happens to the next so many LWTs of a table. Each LWT (single statement or
-//! conditional batch) that the engine is about to run asks [`Faults::take_lwt`] exactly once; an
-//! answer of `Some` means that one count of one rule is used up and the engine **must** do what the
-//! fault says:
+//! A *rule* says what happens to the next so many statements (or groups of CDC log rows) of a table.
+//! The port speaks JSON. What it does not understand it refuses with 422 and the reason.
 //!
-//! | fault | the LWT itself | the answer |
+//! | request | body | effect, and answer |
 //! | --- | --- | --- |
-//! | [`LwtFault::AppliedTimeout`] | runs now, as always (it may still be refused by its condition) | `answer`, after `delay` |
-//! | [`LwtFault::AppliedLate`] | runs now, as always | its true result, after `delay` |
-//! | [`LwtFault::NotAppliedTimeout`] | never runs | `answer`, after `delay` |
-//! | [`LwtFault::AppliedLater`] | runs later, see there | `answer`, at once |
+//! | `POST /faults` | a [`FaultRule`] | adds a rule; a [`FaultReport`] |
+//! | `GET /faults` | | a [`FaultReport`]: rules that are left, what has happened so far |
+//! | `DELETE /faults` | | drops all rules. What was taken already still happens, and rows that are invisible stay on their schedule |
+//! | `POST /generations` | `{"streams": n, "starts_in_ms": n}`, both optional | opens a new CDC generation; see [`port`] |
+//! | `POST /clock` | `{"skew_ms": n}` | the server's clock is so far off the host's, back if negative |
+//! | `POST /power-cut` | `{"torn": bool}`, optional | forgets what was not synced and aborts the process; no answer |
 //!
-//! Statements that are refused before they run (syntax, unknown names, wrong values) meet no fault.
+//! The kinds of rules (`kind`), and what becomes of the statement and its answer:
 //!
-//! The port speaks JSON: `POST /faults` with a [`FaultRule`] adds a rule, `GET /faults` shows a
-//! [`FaultReport`], `DELETE /faults` drops all rules (what was already taken still happens) and
-//! shows the report.
+//! | kind | befalls | the statement itself | the answer |
+//! | --- | --- | --- | --- |
+//! | `lwt_applied_timeout` | LWTs | runs (its condition may refuse it) | `answer` after `delay_ms` |
+//! | `lwt_applied_late` | LWTs | runs | the truth after `delay_ms` |
+//! | `lwt_not_applied_timeout` | LWTs | never runs | `answer` after `delay_ms` |
+//! | `lwt_applied_later` | LWTs | runs later, see [`Fault::Later`] | `answer` at once |
+//! | `write_applied_timeout` | writes, batches without conditions | runs | `answer` after `delay_ms` |
+//! | `write_not_applied_timeout` | writes, batches without conditions | never runs | `answer` after `delay_ms` |
+//! | `read_timeout` | reads, each page of them | never runs | `answer` after `delay_ms` |
+//! | `slow` | any statement | runs | the truth after `delay_ms` |
+//! | `overloaded`, `unavailable` | any statement | never runs | 0x1001, 0x1000 after `delay_ms` |
+//!
+//! Each statement asks once, before it runs, and meets one fault at most; one that is refused before
+//! it runs (syntax, unknown names, wrong values) meets none. `statement` narrows a rule to one kind of
+//! statement. What `answer` can be:
+//!
+//! | answer | on the wire | of |
+//! | --- | --- | --- |
+//! | `write_timeout` (default) | 0x1100 with write type `CAS`, `SIMPLE`, `BATCH` or `UNLOGGED_BATCH` | `lwt_*`, `write_*` |
+//! | `cas_unknown` | 0x1700 | `lwt_*` |
+//! | `cdc_write_failure` | 0x1600; a rule with it passes over tables without CDC | `write_*` |
+//! | `read_timeout` (default) | 0x1200 | `read_timeout` |
+//! | `silence` | nothing, ever; the stream stays open until the connection closes | all of these |
+//!
+//! The kinds that befall groups of CDC log rows (the rows of one write in one partition), by the name
+//! of the **base** table; the change of the base table itself is not touched:
+//!
+//! | kind | what becomes of the group |
+//! | --- | --- |
+//! | `log_rows_delayed` | visible only `delay_ms` after its commit, with the `cdc$time` that it has |
+//! | `log_rows_dropped` | never written |
+//! | `log_rows_doubled` | is there a second time, with a `cdc$time` that is `delay_ms` later (a moment, if 0); the second one is visible after `delay_ms` |
+//! | `log_rows_permuted` | visible at a random moment within `delay_ms`: groups come out in another order, over all streams |
+//!
+//! A rule without `table` matches every table but those of the system. A base table's name does not
+//! match its log: reads of the log are befallen by rules for `<table>_scylla_cdc_log`, and reads of
+//! system tables by rules that name those.
+//!
+//! | file | subject |
+//! | --- | --- |
+//! | `rule`, `report` | what the port takes and shows |
+//! | `answer` | what clients see |
+//! | `hidden` | rows that are not visible yet |
+//! | `port` | the routes |
 
+mod answer;
+mod hidden;
+pub mod port;
+mod report;
+mod rule;
 #[cfg(test)]
 mod tests;
 
-use crate::error::{CqlError, ErrorKind};
-use crate::protocol::consistency;
-use axum::extract::State;
-use axum::http::StatusCode;
-use axum::{Json, Router, routing};
+pub use answer::{Answer, Asked};
+pub(crate) use hidden::Hidden;
+pub use report::{FaultReport, Fired, Later};
+pub use rule::{FaultKind, FaultRule, StatementKind};
+
+use crate::schema::Table;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -36,39 +82,36 @@ use std::time::Duration;
 /// How many rules may wait at a time.
 const RULES_MAX: usize = 64;
 
-/// The longest delay of a rule.
-const DELAY_MS_MAX: u64 = 600_000;
-
-/// What the engine does with one LWT.
+/// What the engine **must** do with one statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LwtFault {
-    /// Run it now, be durable, then answer with a timeout.
-    AppliedTimeout {
+pub enum Fault {
+    /// Run it now, be durable, then answer with an error.
+    Applied {
         /// What the client sees.
         answer: Answer,
         /// How long after the commit it sees it.
         delay: Duration,
     },
-    /// Run it now, be durable, then answer truthfully but late.
-    AppliedLate {
+    /// Run it now, then answer truthfully but late.
+    Late {
         /// How long after the commit the client sees the result.
         delay: Duration,
     },
     /// Do not run it, now or ever.
-    NotAppliedTimeout {
+    Never {
         /// What the client sees.
         answer: Answer,
         /// How long it waits for it.
         delay: Duration,
     },
-    /// Answer at once, run it later. When it runs it is a fresh LWT: its conditions are evaluated
-    /// against the state of that moment, its timestamp is given at that moment (so its CDC rows are
-    /// in order), and nobody hears of the result, which the engine reports to
+    /// Answer at once, run it later; LWTs only. When it runs it is a fresh LWT: its conditions are
+    /// evaluated against the state of that moment, its timestamp is given at that moment (so its CDC
+    /// rows are in order), and nobody hears of the result, which the engine reports to
     /// [`Faults::later_done`].
     ///
     /// It runs once, at whichever comes first of `delay` and `on_touch`. What still waits when the
     /// engine stops is lost, as with a coordinator that dies.
-    AppliedLater {
+    Later {
         /// What the client sees.
         answer: Answer,
         /// Run it when this time has passed. Without `on_touch` it is as if the request had been
@@ -83,183 +126,48 @@ pub enum LwtFault {
     },
 }
 
-/// What a client sees instead of a result.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Answer {
-    /// 0x1100 with write type `CAS`.
-    #[default]
-    WriteTimeout,
-    /// 0x1700.
-    CasUnknown,
-    /// Nothing, ever; the stream stays open until the connection closes.
-    Silence,
+/// What becomes of one group of log rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LogFault {
+    /// Visible this long after its commit.
+    Hidden(Duration),
+    /// Not written.
+    Dropped,
+    /// There again, this much later.
+    Doubled(Duration),
 }
 
-impl Answer {
-    /// The answer of a request at this serial consistency (absent: SERIAL): an error, or for
-    /// [`Answer::Silence`] a future that never ends, which the server drops with the connection.
-    pub async fn give(self, serial_consistency: Option<u16>) -> CqlError {
-        let consistency = serial_consistency.unwrap_or(consistency::SERIAL);
-        let name = match consistency {
-            consistency::LOCAL_SERIAL => "LOCAL_SERIAL",
-            _ => "SERIAL",
-        };
-        match self {
-            Self::WriteTimeout => CqlError::new(
-                ErrorKind::WriteTimeout {
-                    consistency,
-                    received: 0,
-                    block_for: 1,
-                    write_type: "CAS",
-                },
-                format!(
-                    "Operation timed out - received only 0 responses from 1 CL={name}. (injected)"
-                ),
-            ),
-            Self::CasUnknown => CqlError::new(
-                ErrorKind::CasUnknown { consistency, received: 0, block_for: 1 },
-                format!(
-                    "CAS operation result is unknown - proposal was not accepted by a quorum. CL={name} (injected)"
-                ),
-            ),
-            Self::Silence => std::future::pending().await,
+/// A table as rules see it.
+#[derive(Debug, Clone, Copy)]
+pub struct Touched<'a> {
+    /// Its keyspace.
+    pub keyspace: &'a str,
+    /// Its name.
+    pub table: &'a str,
+    /// Whether CDC is on.
+    pub is_logged: bool,
+    /// Whether it is one of the system's.
+    pub is_system: bool,
+}
+
+impl<'a> From<&'a Table> for Touched<'a> {
+    fn from(table: &'a Table) -> Self {
+        Self {
+            keyspace: &table.keyspace,
+            table: &table.name,
+            is_logged: crate::cdc::is_logged(table),
+            is_system: table.is_virtual,
         }
     }
-}
-
-/// A rule as the port takes it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FaultRule {
-    /// Which fault.
-    pub kind: FaultKind,
-    /// `table` or `keyspace.table`; absent: every table.
-    #[serde(default)]
-    pub table: Option<String>,
-    /// How many LWTs it befalls.
-    #[serde(default = "one")]
-    pub count: u64,
-    /// With which probability it befalls an LWT that matches; the draws come from the seed.
-    #[serde(default = "always")]
-    pub probability: f64,
-    /// See [`LwtFault`]; 0 is at once, for `lwt_applied_later` no timer.
-    #[serde(default)]
-    pub delay_ms: u64,
-    /// Only for `lwt_applied_later`; by default true exactly if there is no delay.
-    #[serde(default)]
-    pub on_touch: Option<bool>,
-    /// What the client sees; not for `lwt_applied_late`, which answers truthfully.
-    #[serde(default)]
-    pub answer: Answer,
-}
-
-fn one() -> u64 {
-    1
-}
-
-fn always() -> f64 {
-    1.0
-}
-
-/// The four faults by name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FaultKind {
-    /// [`LwtFault::AppliedTimeout`]
-    LwtAppliedTimeout,
-    /// [`LwtFault::AppliedLate`]
-    LwtAppliedLate,
-    /// [`LwtFault::NotAppliedTimeout`]
-    LwtNotAppliedTimeout,
-    /// [`LwtFault::AppliedLater`]
-    LwtAppliedLater,
-}
-
-impl FaultRule {
-    fn check(&self) -> Result<(), String> {
-        if self.count == 0 {
-            return Err("count must be at least 1".into());
-        }
-        if !(self.probability > 0.0 && self.probability <= 1.0) {
-            return Err("probability must be in (0, 1]".into());
-        }
-        if self.delay_ms > DELAY_MS_MAX {
-            return Err(format!("delay_ms must be at most {DELAY_MS_MAX}"));
-        }
-        let later = self.kind == FaultKind::LwtAppliedLater;
-        if !later && self.on_touch.is_some() {
-            return Err("on_touch belongs to lwt_applied_later only".into());
-        }
-        if later && self.delay_ms == 0 && self.on_touch == Some(false) {
-            return Err("lwt_applied_later needs delay_ms, on_touch or both".into());
-        }
-        Ok(())
-    }
-
-    fn matches(&self, keyspace: &str, table: &str) -> bool {
-        match self.table.as_deref().map(|name| name.split_once('.').ok_or(name)) {
-            None => true,
-            Some(Ok((wanted_keyspace, wanted))) => wanted_keyspace == keyspace && wanted == table,
-            Some(Err(wanted)) => wanted == table,
-        }
-    }
-
-    fn fault(&self) -> LwtFault {
-        let (answer, delay) = (self.answer, Duration::from_millis(self.delay_ms));
-        match self.kind {
-            FaultKind::LwtAppliedTimeout => LwtFault::AppliedTimeout { answer, delay },
-            FaultKind::LwtAppliedLate => LwtFault::AppliedLate { delay },
-            FaultKind::LwtNotAppliedTimeout => LwtFault::NotAppliedTimeout { answer, delay },
-            FaultKind::LwtAppliedLater => LwtFault::AppliedLater {
-                answer,
-                delay: (self.delay_ms > 0).then_some(delay),
-                on_touch: self.on_touch.unwrap_or(self.delay_ms == 0),
-            },
-        }
-    }
-}
-
-/// What `GET /faults` shows.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct FaultReport {
-    /// Where the draws come from.
-    pub seed: u64,
-    /// Rules with what is left of them (`count`); used-up rules are gone.
-    pub pending: Vec<FaultRule>,
-    /// Faults so far, by kind.
-    pub fired: Fired,
-    /// What became of the LWTs that were to run later.
-    pub later: Later,
-}
-
-/// Faults so far, by kind.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the names are those of the kinds")]
-pub struct Fired {
-    pub lwt_applied_timeout: u64,
-    pub lwt_applied_late: u64,
-    pub lwt_not_applied_timeout: u64,
-    pub lwt_applied_later: u64,
-}
-
-/// What became of the LWTs that were to run later.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Later {
-    /// Still to run.
-    pub waiting: u64,
-    /// Ran, and their condition held.
-    pub applied: u64,
-    /// Ran, and their condition no longer held (or they failed).
-    pub refused: u64,
 }
 
 /// The rules in force. Share it behind an [`Arc`].
 #[derive(Debug)]
 pub struct Faults {
-    /// Whether there is any rule: the only thing that a healthy LWT looks at.
+    /// Whether there is any rule: the only thing that a healthy statement looks at.
     active: AtomicBool,
     state: Mutex<FaultState>,
+    hidden: Hidden,
 }
 
 #[derive(Debug)]
@@ -271,48 +179,81 @@ struct FaultState {
 impl Faults {
     /// No rules; draws of later rules come from this seed.
     pub fn new(seed: u64) -> Arc<Self> {
-        let report = FaultReport {
-            seed,
-            pending: Vec::new(),
-            fired: Fired::default(),
-            later: Later::default(),
-        };
-        let state = FaultState { report, random: StdRng::seed_from_u64(seed) };
-        Arc::new(Self { active: AtomicBool::new(false), state: Mutex::new(state) })
+        let state =
+            FaultState { report: FaultReport::new(seed), random: StdRng::seed_from_u64(seed) };
+        Arc::new(Self {
+            active: AtomicBool::new(false),
+            state: Mutex::new(state),
+            hidden: Hidden::default(),
+        })
     }
 
-    /// Decides over one LWT; see the head of this file. Rules are asked in the order in which they
-    /// were added, and the first that matches and wins its draw is used.
-    pub fn take_lwt(&self, keyspace: &str, table: &str) -> Option<LwtFault> {
+    /// Decides over one statement, given the tables that it touches; see the head of this file.
+    /// `Some` means that one count of one rule is used up.
+    pub fn take<'a>(
+        &self,
+        statement: StatementKind,
+        tables: impl Iterator<Item = Touched<'a>> + Clone,
+    ) -> Option<Fault> {
+        let (_, fault) = self.draw(|rule, _| {
+            let matches = || tables.clone().any(|table| rule.matches(&table));
+            rule.fault().filter(|_| rule.befalls(statement) && matches())
+        })?;
+        Some(fault)
+    }
+
+    /// Decides over one group of log rows.
+    pub(crate) fn take_log(&self, base: Touched<'_>) -> Option<LogFault> {
+        let (_, fault) = self.draw(|rule, random| {
+            if !rule.matches(&base) {
+                return None;
+            }
+            let delay = Duration::from_millis(rule.delay_ms);
+            let fault = match rule.kind {
+                FaultKind::LogRowsDelayed => LogFault::Hidden(delay),
+                FaultKind::LogRowsDropped => LogFault::Dropped,
+                FaultKind::LogRowsDoubled => LogFault::Doubled(delay),
+                FaultKind::LogRowsPermuted => {
+                    LogFault::Hidden(delay.mul_f64(random.random_range(0.0..1.0)))
+                }
+                _ => return None,
+            };
+            Some(fault)
+        })?;
+        Some(fault)
+    }
+
+    /// Uses up one count of the first rule, in the order in which they were added, that is wanted
+    /// and wins its draw.
+    fn draw<T>(
+        &self,
+        wanted: impl Fn(&FaultRule, &mut StdRng) -> Option<T>,
+    ) -> Option<(FaultRule, T)> {
         if !self.active.load(Ordering::Acquire) {
             return None;
         }
         let mut state = self.state();
         let FaultState { report, random } = &mut *state;
-        let index = report.pending.iter().position(|rule| {
-            rule.matches(keyspace, table) && random.random_bool(rule.probability)
+        let (index, taken) = report.pending.iter().enumerate().find_map(|(index, rule)| {
+            let taken = wanted(rule, random)?;
+            random.random_bool(rule.probability).then_some((index, taken))
         })?;
         let rule = &mut report.pending[index];
-        let (kind, fault) = (rule.kind, rule.fault());
         rule.count -= 1;
+        let rule = rule.clone();
         if rule.count == 0 {
             report.pending.remove(index);
             self.active.store(!report.pending.is_empty(), Ordering::Release);
         }
-        match kind {
-            FaultKind::LwtAppliedTimeout => report.fired.lwt_applied_timeout += 1,
-            FaultKind::LwtAppliedLate => report.fired.lwt_applied_late += 1,
-            FaultKind::LwtNotAppliedTimeout => report.fired.lwt_not_applied_timeout += 1,
-            FaultKind::LwtAppliedLater => {
-                report.fired.lwt_applied_later += 1;
-                report.later.waiting += 1;
-            }
+        *report.fired.of_mut(rule.kind) += 1;
+        if rule.kind == FaultKind::LwtAppliedLater {
+            report.later.waiting += 1;
         }
-        tracing::debug!(keyspace, table, ?fault, "fault taken");
-        Some(fault)
+        tracing::debug!(kind = ?rule.kind, table = rule.table, "fault taken");
+        Some((rule, taken))
     }
 
-    /// Says that an LWT of [`LwtFault::AppliedLater`] has run, and whether it was applied.
+    /// Says that an LWT of [`Fault::Later`] has run, and whether it was applied.
     pub fn later_done(&self, applied: bool) {
         let later = &mut self.state().report.later;
         later.waiting = later.waiting.saturating_sub(1);
@@ -344,32 +285,15 @@ impl Faults {
 
     /// Rules and counts.
     pub fn report(&self) -> FaultReport {
-        self.state().report.clone()
+        FaultReport { log_groups_hidden: self.hidden.count(), ..self.state().report.clone() }
+    }
+
+    /// The log rows that are not visible yet.
+    pub(crate) fn hidden(&self) -> &Hidden {
+        &self.hidden
     }
 
     fn state(&self) -> MutexGuard<'_, FaultState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// `POST`, `GET` and `DELETE /faults`
-    pub(crate) fn router(self: Arc<Self>) -> Router {
-        Router::new().route("/faults", routing::get(show).post(add).delete(clear)).with_state(self)
-    }
-}
-
-async fn show(State(faults): State<Arc<Faults>>) -> Json<FaultReport> {
-    Json(faults.report())
-}
-
-async fn add(
-    State(faults): State<Arc<Faults>>,
-    Json(rule): Json<FaultRule>,
-) -> Result<Json<FaultReport>, (StatusCode, String)> {
-    faults.add(rule).map_err(|reason| (StatusCode::UNPROCESSABLE_ENTITY, reason))?;
-    Ok(Json(faults.report()))
-}
-
-async fn clear(State(faults): State<Arc<Faults>>) -> Json<FaultReport> {
-    faults.clear();
-    Json(faults.report())
 }

@@ -6,6 +6,8 @@
 //! assigned, conditions checked and CDC rows added ([`cdc`]); the answer leaves when the commit's
 //! group is on disk.
 //!
+//! On demand it is as unkind as a cluster ([`faults`]), and with tablets like ScyllaDB 2025.4.
+//!
 //! It answers as ScyllaDB 5.4 does, which recorded scripts and a recorded session hold it to;
 //! `testscripts/README.md` lists what may differ. Deliberately absent, and refused with Invalid:
 //! non-frozen collections in tables, user-defined types, counters, indexes, views, functions, roles,

@@ -1,7 +1,7 @@
 //! `embedded-scylla`: one server process.
 //!
-//! Prints `embedded-scylla listening on ADDR metrics ADDR` to stdout when it is ready, logs to
-//! stderr, and exits 0 on SIGTERM, SIGINT, and with `--parent-pipe` when its stdin ends, which it
+//! Prints `embedded-scylla listening on ADDR metrics ADDR` to stdout when it is ready, with ` faults
+//! ADDR` behind it if that port is open, logs to stderr, and exits 0 on SIGTERM, SIGINT, and with `--parent-pipe` when its stdin ends, which it
 //! does when the process that started it dies in whatever way. It exits 1 when it cannot start or
 //! its storage has failed.
 
@@ -58,6 +58,15 @@ struct Arguments {
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024), value_name = "N")]
     token_ranges: u16,
 
+    /// Lets keyspaces be on tablets, as ScyllaDB 2025.4 does: `tablets = {'enabled': true}`.
+    #[arg(long)]
+    tablets: bool,
+
+    /// With `--tablets`: tablets, and CDC streams, of a new table whose keyspace does not say how
+    /// many; rounded up to a power of two.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1024), value_name = "N")]
+    tablets_per_table: u32,
+
     /// What `system.local` says where clients shall connect; without it the address that each of
     /// them did connect to.
     #[arg(long, value_name = "IP")]
@@ -109,11 +118,13 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         watch_parent(parent_gone.clone())?;
     }
     let server = Server::start(config(arguments)).await?;
+    let faults = server.fault_address().map(|address| format!(" faults {address}"));
     writeln!(
         std::io::stdout(),
-        "embedded-scylla listening on {} metrics {}",
+        "embedded-scylla listening on {} metrics {}{}",
         server.address(),
-        server.metrics_address()
+        server.metrics_address(),
+        faults.unwrap_or_default()
     )
     .context("say that the server is ready")?;
     let reason = tokio::select! {
@@ -145,6 +156,8 @@ fn config(arguments: Arguments) -> ServerConfig {
         engine: EngineConfig {
             durability,
             token_ranges: arguments.token_ranges.into(),
+            tablets: arguments.tablets,
+            tablets_per_table: arguments.tablets_per_table,
             rpc_address: arguments.rpc_address,
             ..EngineConfig::new(arguments.data_dir)
         },

@@ -18,6 +18,24 @@ pub mod consistency {
     pub const SERIAL: u16 = 8;
     pub const LOCAL_SERIAL: u16 = 9;
     pub const LOCAL_ONE: u16 = 10;
+
+    /// A level as messages have it.
+    pub fn name(level: u16) -> &'static str {
+        match level {
+            ANY => "ANY",
+            ONE => "ONE",
+            TWO => "TWO",
+            THREE => "THREE",
+            QUORUM => "QUORUM",
+            ALL => "ALL",
+            LOCAL_QUORUM => "LOCAL_QUORUM",
+            EACH_QUORUM => "EACH_QUORUM",
+            SERIAL => "SERIAL",
+            LOCAL_SERIAL => "LOCAL_SERIAL",
+            LOCAL_ONE => "LOCAL_ONE",
+            _ => "UNKNOWN",
+        }
+    }
 }
 
 /// A bound value as it came over the wire.

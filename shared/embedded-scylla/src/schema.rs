@@ -162,6 +162,8 @@ pub struct Keyspace {
     pub replication: BTreeMap<String, String>,
     /// As given.
     pub durable_writes: bool,
+    /// On tablets: the `initial` that was asked for, 0 if none was. `None`: on vnodes.
+    pub tablets: Option<u32>,
     /// By name.
     pub tables: BTreeMap<String, Arc<Table>>,
 }

@@ -14,7 +14,7 @@ mod tests;
 
 pub use handler::ConnectionContext;
 
-use crate::engine::{Engine, EngineConfig};
+use crate::engine::{Engine, EngineConfig, Opened};
 use crate::error::CqlError;
 use crate::faults::Faults;
 use crate::metrics::Metrics;
@@ -162,7 +162,12 @@ impl Server {
         let router = Arc::clone(&metrics).router();
         tasks.spawn(serve_http(metrics_listener, router, stop.clone(), drain));
         if let Some((listener, _)) = fault_port {
-            tasks.spawn(serve_http(listener, Arc::clone(&faults).router(), stop.clone(), drain));
+            tasks.spawn(serve_http(
+                listener,
+                crate::faults::port::router(Arc::clone(&faults), engine.downgrade()),
+                stop.clone(),
+                drain,
+            ));
         }
         tasks.spawn(accept(listener, shared));
         Ok(Self { address, metrics_address, fault_address, engine, faults, metrics, tasks, stop })
@@ -186,6 +191,21 @@ impl Server {
     /// The fault rules, for tests in the same process.
     pub fn faults(&self) -> &Arc<Faults> {
         &self.faults
+    }
+
+    /// Opens a new CDC generation, for tests in the same process; see
+    /// [`Engine::open_generation`].
+    pub async fn open_generation(
+        &self,
+        streams: Option<usize>,
+        starts_in: Duration,
+    ) -> Result<Opened, CqlError> {
+        self.engine.open_generation(streams, starts_in).await
+    }
+
+    /// Sets how far the clock is off the host's, in ms, for tests in the same process.
+    pub fn set_clock(&self, skew_ms: i64) {
+        self.engine.set_clock(skew_ms);
     }
 
     /// The metrics, for tests in the same process.

@@ -4,11 +4,10 @@
 //! does every reader of the CDC log see its row before the reader's confirmed time passes it. What
 //! was sent before may have landed too; the same announcement twice is harmless.
 
-use crate::config::EventStoreConfig;
 use crate::ledger::Ledger;
 use crate::metrics::METRICS;
 use domain::RecordedEvent;
-use runtime::{Backoff, chain};
+use runtime::{Backoff, BackoffConfig, chain};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -19,7 +18,7 @@ use uuid::Uuid;
 /// Announces, and knows what waits for announcement.
 pub(crate) struct Announcer {
     ledger: Arc<dyn Ledger>,
-    config: EventStoreConfig,
+    pauses: BackoffConfig,
     within: Duration,
     waiting: Mutex<Waiting>,
 }
@@ -39,8 +38,8 @@ pub(crate) struct Ticket {
 
 impl Announcer {
     /// `within` is half the safety interval.
-    pub(crate) fn new(ledger: Arc<dyn Ledger>, config: EventStoreConfig, within: Duration) -> Self {
-        Self { ledger, config, within, waiting: Mutex::default() }
+    pub(crate) fn new(ledger: Arc<dyn Ledger>, pauses: BackoffConfig, within: Duration) -> Self {
+        Self { ledger, pauses, within, waiting: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -66,7 +65,7 @@ impl Announcer {
 
     /// Announces until one attempt counts.
     pub(crate) async fn announce(&self, ticket: Ticket, events: &[RecordedEvent], topic: &str) {
-        let mut backoff = Backoff::new(self.config.backoff());
+        let mut backoff = Backoff::new(self.pauses);
         while !self.attempt(events, topic, backoff.attempts()).await {
             METRICS.announce_retries.inc();
             sleep(backoff.next_pause()).await;
@@ -76,7 +75,13 @@ impl Announcer {
         METRICS.announce_lag.observe(ticket.committed.elapsed().as_secs_f64());
     }
 
-    async fn attempt(&self, events: &[RecordedEvent], topic: &str, attempts: u32) -> bool {
+    /// One attempt, the one after `attempts` others: `true` when it counts.
+    pub(crate) async fn attempt(
+        &self,
+        events: &[RecordedEvent],
+        topic: &str,
+        attempts: u32,
+    ) -> bool {
         let Some(first) = events.first() else { return true };
         let (aggregate_id, version) = (first.aggregate_id, first.version.0);
         let sent = Instant::now();

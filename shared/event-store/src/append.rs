@@ -15,6 +15,7 @@ use crate::load::{since, upwards};
 use crate::metrics::METRICS;
 use crate::writer::{Pulse, Writer};
 use domain::{RecordedEvent, Version};
+use runtime::test_hooks::{crash_point, defect};
 use runtime::{Backoff, chain};
 use std::sync::Arc;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -117,7 +118,8 @@ impl Appender {
                     }
                     Known::NotSent(error) => {
                         call.nothing_landed();
-                        if pause(&mut backoff, call).await {
+                        let again = !defect("timeout-is-failure");
+                        if again && pause(&mut backoff, call).await {
                             continue;
                         }
                         NotDone::Unavailable { doing: "commit", source: Some(error) }
@@ -164,8 +166,8 @@ impl Appender {
         append: &Append,
     ) -> Result<Hold, NotDone> {
         let (aggregate_id, after) = (append.aggregate_id, append.after);
-        let bucket = pulse.buckets.enter();
-        if bucket.covers(aggregate_id, after) {
+        let bucket = pulse.buckets.enter(aggregate_id, after);
+        if bucket.is_covered() {
             return Ok(Hold { bucket, after });
         }
         let intent = Intent {
@@ -177,6 +179,9 @@ impl Appender {
             aggregate_type: append.aggregate_type,
             topic: append.topic,
         };
+        if defect("intent-not-written") {
+            return Ok(Hold { bucket, after });
+        }
         let mut backoff = Backoff::new(self.config.backoff());
         while let Err(error) = self.ledger.write_intent(&intent).await {
             debug!(%aggregate_id, error = %chain(&error), "intent failed");
@@ -185,6 +190,7 @@ impl Appender {
                 return Err(NotDone::Unavailable { doing, source: Some(error) });
             }
         }
+        crash_point("append.intent-written");
         bucket.made_durable(aggregate_id, after);
         Ok(Hold { bucket, after })
     }
@@ -195,6 +201,7 @@ impl Appender {
         let mut on_its_way = false;
         let mut resolving = Resolving::new(&self.config);
         loop {
+            crash_point("append.before-commit");
             match self.ledger.commit(commit).await {
                 Ok(CommitAnswer { applied: true, .. }) => return Known::Applied,
                 // An earlier sending landed: what is stored is to be read.
@@ -211,6 +218,12 @@ impl Appender {
                 Err(LedgerError::NotDone(_)) => {}
                 Err(error) => {
                     METRICS.unknown_outcomes.inc();
+                    if defect("timeout-is-failure") {
+                        return Known::NotSent(error);
+                    }
+                    if defect("timeout-is-success") {
+                        return Known::Applied;
+                    }
                     let aggregate_id = commit.aggregate_id;
                     let (version, error) = (after.next().0, chain(&error).to_string());
                     warn!(%aggregate_id, version, error, "outcome of a commit is unknown");
@@ -244,6 +257,9 @@ impl Appender {
                         resolving.resends += 1;
                         sleep(resolving.backoff.next_pause()).await;
                         return Look::SendAgain;
+                    }
+                    if defect("no-fence") {
+                        return Look::Known(Known::FenceMoved(commit.fence));
                     }
                     if self.move_fence(commit, resolving.fence).await {
                         continue;

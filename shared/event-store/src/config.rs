@@ -47,6 +47,42 @@ pub struct EventStoreConfig {
     pub intent_spread: u32,
     /// An announcement that waits this long while the database answers ends the process.
     pub announcement_stuck_ms: u64,
+    /// Bounds of finishing what dead writers left.
+    pub settle: SettleConfig,
+}
+
+/// Bounds of finishing what dead writers left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SettleConfig {
+    /// Longest pause between two looks at the writers' rows; the shortest is half of it.
+    pub interval_ms: u64,
+    /// Writers that are watched; those beyond it wait until there is room.
+    pub writers_watched_max: usize,
+    /// Dead writers settled at the same time by this process.
+    pub writers_in_parallel_max: usize,
+    /// Aggregates of one dead writer settled at the same time.
+    pub aggregates_in_parallel_max: usize,
+    /// Rows of writers or intents per request.
+    pub page_rows: i32,
+    /// How often one step is tried before the writer is left for later.
+    pub attempts_max: u32,
+    /// Longest wait before a writer that could not be settled is tried again.
+    pub retry_ms_max: u64,
+}
+
+impl Default for SettleConfig {
+    fn default() -> Self {
+        Self {
+            interval_ms: 1_000,
+            writers_watched_max: 4_096,
+            writers_in_parallel_max: 4,
+            aggregates_in_parallel_max: 16,
+            page_rows: 500,
+            attempts_max: 10,
+            retry_ms_max: 600_000,
+        }
+    }
 }
 
 impl Default for EventStoreConfig {
@@ -71,6 +107,7 @@ impl Default for EventStoreConfig {
             intent_buckets_ahead: 16,
             intent_spread: 16,
             announcement_stuck_ms: 60_000,
+            settle: SettleConfig::default(),
         }
     }
 }
@@ -91,6 +128,11 @@ impl EventStoreConfig {
             ("intent_bucket_intents_max", self.intent_bucket_intents_max as u64),
             ("intent_buckets_ahead", u64::from(self.intent_buckets_ahead)),
             ("announcement_stuck_ms", self.announcement_stuck_ms),
+            ("settle.interval_ms", self.settle.interval_ms),
+            ("settle.writers_watched_max", self.settle.writers_watched_max as u64),
+            ("settle.writers_in_parallel_max", self.settle.writers_in_parallel_max as u64),
+            ("settle.aggregates_in_parallel_max", self.settle.aggregates_in_parallel_max as u64),
+            ("settle.attempts_max", u64::from(self.settle.attempts_max)),
         ];
         for (key, value) in positive {
             check(key, value > 0, "must be greater than 0")?;
@@ -98,6 +140,11 @@ impl EventStoreConfig {
         let page = (1..=5_000).contains(&self.load_page_events);
         check("load_page_events", page, "must be between 1 and 5000")?;
         let events = self.events_per_commit_max <= usize::from(u16::MAX);
+        let rows = (1..=5_000).contains(&self.settle.page_rows);
+        check("settle.page_rows", rows, "must be between 1 and 5000")?;
+        // A writer is judged by what was seen during a whole grace period.
+        let looks = self.settle.interval_ms.saturating_mul(4) <= self.grace_ms;
+        check("settle.interval_ms", looks, "must not be above a quarter of grace_ms")?;
         check("events_per_commit_max", events, "must fit 16 bits")?;
         let spread = (1..=256).contains(&self.intent_spread);
         check("intent_spread", spread, "must be between 1 and 256")?;
@@ -120,13 +167,17 @@ impl EventStoreConfig {
         Duration::from_millis(self.request_timeout_ms)
     }
 
+    pub(crate) fn grace(&self) -> Duration {
+        Duration::from_millis(self.grace_ms)
+    }
+
     pub(crate) fn heartbeat(&self) -> Duration {
         Duration::from_millis(self.heartbeat_ms)
     }
 
     /// How old the last applied heartbeat may be when a commit is sent.
     pub(crate) fn heartbeat_age_max(&self) -> Duration {
-        Duration::from_millis(self.grace_ms) / 2
+        self.grace() / 2
     }
 }
 

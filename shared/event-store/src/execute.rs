@@ -11,10 +11,12 @@ use crate::error::ExecuteError;
 use crate::load::{LoadError, load, refresh};
 use crate::metrics::METRICS;
 use crate::queue::Turn;
+use crate::seen_commands::SeenCommands;
 use crate::sendings::Sending;
 use crate::state::Loaded;
 use crate::store::Shared;
 use domain::{Aggregate, RecordedEvent};
+use runtime::test_hooks::{crash_point, defect};
 use runtime::{Backoff, chain};
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -49,12 +51,15 @@ impl<A: Aggregate> Execution<A> {
         match decided {
             Decided::Answered(result) => self.answer(answer, result),
             Decided::Committed(events) => {
+                crash_point("append.committed");
                 let announcer = &self.shared.announcer;
                 let ticket = announcer.committed(self.request.aggregate_id);
                 self.answer(answer, Ok(accepted(self.request.aggregate_id, &events)));
+                crash_point("append.answered");
                 // The next command of the aggregate need not wait for the announcement.
                 drop(turn);
                 announcer.announce(ticket, &events, A::TOPIC).await;
+                crash_point("append.announced");
             }
         }
         // Only now may the intent's bucket close.
@@ -90,7 +95,7 @@ impl<A: Aggregate> Execution<A> {
         let config = &self.shared.config;
         let mut conflicts = Backoff::new(config.backoff());
         // Only an applied commit may rest on what is cached.
-        let mut confirmed = false;
+        let mut confirmed = defect("refusal-from-stale-cache");
         let mut gave_up = false;
         loop {
             let now = (self.shared.clock)();
@@ -192,7 +197,12 @@ impl<A: Aggregate> Execution<A> {
         let mut backoff = Backoff::new(self.shared.config.backoff());
         loop {
             match load(ledger, self.request.aggregate_id, page).await {
-                Ok(loaded) => return Ok(loaded),
+                Ok(mut loaded) => {
+                    if defect("duplicate-check-forgotten-on-restart") {
+                        loaded.commands = SeenCommands::default();
+                    }
+                    return Ok(loaded);
+                }
                 Err(error) => self.pause_or_fail(error, &mut backoff, "load the aggregate").await?,
             }
         }

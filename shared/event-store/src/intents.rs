@@ -75,8 +75,8 @@ impl Buckets {
         state.announced = state.announced.max(newest);
     }
 
-    /// Enters the current bucket, or the next one when that is due.
-    pub(crate) fn enter(self: &Arc<Self>) -> OpenBucket {
+    /// Enters the current bucket, or the next one when that is due, for an append after `after`.
+    pub(crate) fn enter(self: &Arc<Self>, aggregate_id: Uuid, after: Version) -> OpenBucket {
         let mut state = self.lock();
         let old = state.opened.elapsed() >= self.limits.age_max;
         let due = old || state.durable.len() >= self.limits.intents_max;
@@ -91,7 +91,10 @@ impl Buckets {
         }
         let number = state.current;
         *state.open.entry(number).or_default() += 1;
-        OpenBucket { buckets: Arc::clone(self), number }
+        // Looked up under the lock that chose the bucket: an intent that is there already must not
+        // be written again with a later version, for what came before may not be announced yet.
+        let is_covered = state.durable.get(&aggregate_id).is_some_and(|durable| *durable <= after);
+        OpenBucket { buckets: Arc::clone(self), number, is_covered }
     }
 }
 
@@ -100,6 +103,7 @@ impl Buckets {
 pub(crate) struct OpenBucket {
     buckets: Arc<Buckets>,
     number: i64,
+    is_covered: bool,
 }
 
 impl OpenBucket {
@@ -117,11 +121,9 @@ impl OpenBucket {
         i32::try_from(spread).unwrap_or_default()
     }
 
-    /// Whether this bucket has a durable intent that covers appends after `version`.
-    pub(crate) fn covers(&self, aggregate_id: Uuid, version: Version) -> bool {
-        let state = self.buckets.lock();
-        let after = state.durable.get(&aggregate_id);
-        state.current == self.number && after.is_some_and(|after| *after <= version)
+    /// Whether this bucket had a durable intent that covers the append when it was entered.
+    pub(crate) fn is_covered(&self) -> bool {
+        self.is_covered
     }
 
     /// Takes note of a durable intent, for the appends that follow in this bucket.
@@ -159,17 +161,21 @@ mod tests {
         (buckets, more)
     }
 
+    fn enter(buckets: &Arc<Buckets>) -> OpenBucket {
+        buckets.enter(Uuid::from_u128(1), Version(0))
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_second_or_a_full_bucket_opens_the_next_one() {
         let (buckets, _) = buckets();
-        assert_eq!(buckets.enter().number(), 0);
+        assert_eq!(enter(&buckets).number(), 0);
         tokio::time::advance(LIMITS.age_max).await;
-        let bucket = buckets.enter();
+        let bucket = enter(&buckets);
         assert_eq!(bucket.number(), 1);
         for aggregate in 1..=3 {
             bucket.made_durable(Uuid::from_u128(aggregate), Version(4));
         }
-        assert_eq!(buckets.enter().number(), 2);
+        assert_eq!(enter(&buckets).number(), 2);
     }
 
     #[tokio::test(start_paused = true)]
@@ -177,20 +183,20 @@ mod tests {
         let (buckets, more) = buckets();
         for _ in 0..20 {
             tokio::time::advance(LIMITS.age_max).await;
-            drop(buckets.enter());
+            drop(enter(&buckets));
         }
-        assert_eq!(buckets.enter().number(), 4, "the row names 0 to 4");
+        assert_eq!(enter(&buckets).number(), 4, "the row names 0 to 4");
         more.notified().await;
         buckets.announced(buckets.span().1);
-        assert_eq!(buckets.enter().number(), 5);
+        assert_eq!(enter(&buckets).number(), 5);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_bucket_stays_open_until_its_last_append_ends() {
         let (buckets, _) = buckets();
-        let (first, second) = (buckets.enter(), buckets.enter());
+        let (first, second) = (enter(&buckets), enter(&buckets));
         tokio::time::advance(LIMITS.age_max).await;
-        let third = buckets.enter();
+        let third = enter(&buckets);
         drop(first);
         assert_eq!(buckets.span(), (0, 1 + 4));
         drop(second);
@@ -203,13 +209,14 @@ mod tests {
     async fn an_intent_covers_later_appends_of_its_bucket_only() {
         let (buckets, _) = buckets();
         let aggregate = Uuid::from_u128(7);
-        let first = buckets.enter();
-        assert!(!first.covers(aggregate, Version(3)));
+        let covered = |after| buckets.enter(aggregate, Version(after)).is_covered();
+        let first = buckets.enter(aggregate, Version(3));
+        assert!(!first.is_covered());
         first.made_durable(aggregate, Version(3));
-        assert!(buckets.enter().covers(aggregate, Version(3)));
-        assert!(buckets.enter().covers(aggregate, Version(8)));
-        assert!(!buckets.enter().covers(aggregate, Version(2)), "it speaks of what is after 3");
+        assert!(covered(3));
+        assert!(covered(8));
+        assert!(!covered(2), "it speaks of what is after 3");
         tokio::time::advance(LIMITS.age_max).await;
-        assert!(!buckets.enter().covers(aggregate, Version(8)), "a new bucket needs its own");
+        assert!(!covered(8), "a new bucket needs its own");
     }
 }

@@ -78,6 +78,73 @@ pub(crate) struct Intent {
     pub(crate) topic: &'static str,
 }
 
+/// An intent as it is stored: type and topic are text, maybe of another release.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StoredIntent {
+    pub(crate) aggregate_id: Uuid,
+    pub(crate) after: Version,
+    pub(crate) aggregate_type: String,
+    pub(crate) topic: String,
+}
+
+/// Where the next page of a read begins; only the ledger that made it can read it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NextPage(pub(crate) Arc<[u8]>);
+
+/// One page of a read; the last one has no `next`.
+#[derive(Debug)]
+pub(crate) struct Page<T> {
+    pub(crate) rows: Vec<T>,
+    pub(crate) next: Option<NextPage>,
+}
+
+/// Whether a writer may still commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WriterState {
+    Alive,
+    /// There is a death certificate; what is left is to be settled.
+    Dead,
+}
+
+impl WriterState {
+    /// As the row has it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Alive => "alive",
+            Self::Dead => "dead",
+        }
+    }
+
+    /// The state of this name; `None` for one that this release does not know.
+    pub(crate) fn of_name(name: &str) -> Option<Self> {
+        [Self::Alive, Self::Dead].into_iter().find(|state| state.name() == name)
+    }
+}
+
+/// A writer's row as somebody else sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct StoredWriter {
+    pub(crate) writer: Uuid,
+    pub(crate) state: WriterState,
+    pub(crate) counter: i64,
+    pub(crate) attempt: Uuid,
+    pub(crate) oldest_bucket: i64,
+    pub(crate) newest_bucket: i64,
+    pub(crate) intent_spread: i32,
+}
+
+/// A death certificate: one conditional change of another writer's row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Certificate {
+    pub(crate) writer: Uuid,
+    /// The counter that stood still; it becomes one more.
+    pub(crate) counter: i64,
+    /// The id of the change that gave the row this counter.
+    pub(crate) previous: Uuid,
+    /// The id of this change.
+    pub(crate) attempt: Uuid,
+}
+
 /// A heartbeat: one conditional change of the writer's row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Heartbeat {
@@ -93,13 +160,13 @@ pub(crate) struct Heartbeat {
     pub(crate) intent_spread: i32,
 }
 
-/// What a heartbeat answers: the row as it was.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct HeartbeatAnswer {
+/// What a change of a writer's row answers: the row as it was, `None` where there is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct WriterAnswer {
     pub(crate) applied: bool,
     pub(crate) counter: Option<i64>,
     pub(crate) attempt: Option<Uuid>,
-    pub(crate) state: Option<String>,
+    pub(crate) state: Option<WriterState>,
 }
 
 /// The statements. Each call is one request; none is repeated by the driver.
@@ -140,10 +207,31 @@ pub(crate) trait Ledger: Send + Sync + 'static {
     async fn announce(&self, events: &[RecordedEvent], topic: &str) -> Result<(), LedgerError>;
 
     /// Creates or beats the writer's row.
-    async fn heartbeat(&self, heartbeat: &Heartbeat) -> Result<HeartbeatAnswer, LedgerError>;
+    async fn heartbeat(&self, heartbeat: &Heartbeat) -> Result<WriterAnswer, LedgerError>;
 
-    /// Removes the writer's row, if it still has this counter. `true` when it is gone.
-    async fn remove_writer(&self, writer: Uuid, counter: i64) -> Result<bool, LedgerError>;
+    /// Writes a death certificate.
+    async fn certify(&self, certificate: &Certificate) -> Result<WriterAnswer, LedgerError>;
+
+    /// One page of all writers' rows.
+    async fn writers(&self, page: Option<NextPage>) -> Result<Page<StoredWriter>, LedgerError>;
+
+    /// One page of a writer's intents in one partition of a bucket.
+    async fn intents(
+        &self,
+        writer: Uuid,
+        bucket: i64,
+        spread: i32,
+        page: Option<NextPage>,
+    ) -> Result<Page<StoredIntent>, LedgerError>;
+
+    /// Removes a writer's row, if it is still as the last change left it. `true` when it is gone.
+    async fn remove_writer(
+        &self,
+        writer: Uuid,
+        state: WriterState,
+        counter: i64,
+        attempt: Uuid,
+    ) -> Result<bool, LedgerError>;
 }
 
 /// Why a read gave no events.

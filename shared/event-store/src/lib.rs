@@ -8,12 +8,18 @@
 //! (`announce`). A lost race is decided again; a refusal never rests on the cache; an uncertain answer
 //! is looked up, sent again with the same ids, or fenced off. Callers may leave at any time.
 //!
+//! What a process leaves half done when it dies, the others finish: beside its own heartbeat each
+//! watches the rows of all writers (`settler`, `standstill`), and for one that stands still writes the
+//! death certificate, moves the fences that its intents name, and announces what is stored
+//! (`settlement`, `reannounce`).
+//!
 //! Only this crate writes `event_store` and [`outbox::TABLE`]. [`EventReader`] reads the former.
 
 mod command;
 mod store;
 
 mod execute;
+mod look_up;
 
 mod append;
 mod call;
@@ -28,7 +34,13 @@ mod writer;
 
 mod announce;
 mod cache;
+mod reannounce;
 
+mod settlement;
+mod settler;
+mod standstill;
+
+pub mod audit;
 pub mod outbox;
 mod reader;
 
@@ -46,10 +58,12 @@ mod testing;
 mod tests;
 
 pub use command::{CommandRequest, Outcome, StoredEventRef};
-pub use config::EventStoreConfig;
+pub use config::{EventStoreConfig, SettleConfig};
 pub use error::{BusyReason, CorruptError, Effect, ExecuteError, Failure, OpenError, ReadError};
 pub use ledger::LedgerError;
+pub use look_up::LookUp;
 pub use reader::EventReader;
+pub use reannounce::{ReannounceBounds, ReannounceError, Reannouncer};
 pub use store::EventStore;
 
 use runtime::{Migration, MigrationSet};

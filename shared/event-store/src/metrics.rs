@@ -21,6 +21,14 @@ pub(crate) struct Metrics {
     pub(crate) announcements_waiting: IntGauge,
     pub(crate) open_commands: IntGauge,
     heartbeat: IntGauge,
+    pub(crate) declared_dead: IntCounter,
+    /// By how it ended.
+    pub(crate) settlements: IntCounterVec,
+    pub(crate) settle_duration: Histogram,
+    pub(crate) settle_aggregates: IntCounter,
+    pub(crate) settle_events: IntCounter,
+    pub(crate) settle_writers_watched: IntGauge,
+    pub(crate) settle_looks_failed: IntCounter,
 }
 
 impl Metrics {
@@ -73,6 +81,39 @@ impl Metrics {
             heartbeat: gauge(
                 "append_heartbeat_timestamp_seconds",
                 "When the writer's last applied heartbeat was sent",
+            ),
+            declared_dead: counter(
+                "writer_declared_dead_total",
+                "How often this process found itself declared dead and started anew",
+            ),
+            settlements: prometheus::register_int_counter_vec!(
+                Opts::new(
+                    "settle_writers_total",
+                    "Attempts to settle a dead writer, by how they ended"
+                ),
+                &["outcome"]
+            )
+            .expect(WHY),
+            settle_duration: prometheus::register_histogram!(seconds(
+                "settle_duration_seconds",
+                "From the death certificate to the removal of the writer's row"
+            ))
+            .expect(WHY),
+            settle_aggregates: counter(
+                "settle_aggregates_total",
+                "Aggregates fenced and announced for dead writers",
+            ),
+            settle_events: counter(
+                "settle_events_total",
+                "Events announced, some of them again, for dead writers",
+            ),
+            settle_writers_watched: gauge(
+                "settle_writers_watched",
+                "Rows of other writers that this process watches",
+            ),
+            settle_looks_failed: counter(
+                "settle_looks_failed_total",
+                "Looks at the writers' rows that the database did not answer",
             ),
         }
     }

@@ -5,6 +5,7 @@
 use crate::error::{CorruptError, OpenError, ReadError};
 use crate::ledger::{Ledger, ReadFailure, Strength};
 use crate::scylla_ledger::ScyllaLedger;
+use crate::statements::RequestBounds;
 use domain::{RecordedEvent, Version};
 use scylla::client::session::Session;
 use std::fmt;
@@ -27,7 +28,13 @@ impl fmt::Debug for EventReader {
 impl EventReader {
     /// Prepares the statements; the schema must be there. The session's keyspace is used.
     pub async fn open(session: Arc<Session>, request_timeout: Duration) -> Result<Self, OpenError> {
-        let ledger = ScyllaLedger::prepare(session, request_timeout, request_timeout).await?;
+        let bounds = RequestBounds {
+            timeout: request_timeout,
+            announce_timeout: request_timeout,
+            // No statement of a reader is paged by the driver.
+            page_rows: 1,
+        };
+        let ledger = ScyllaLedger::prepare(session, bounds).await?;
         Ok(Self { ledger: Arc::new(ledger) })
     }
 

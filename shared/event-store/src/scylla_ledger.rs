@@ -3,16 +3,19 @@
 use crate::error::{CorruptError, OpenError};
 use crate::failure;
 use crate::ledger::{
-    Commit, CommitAnswer, FenceAnswer, Heartbeat, HeartbeatAnswer, Intent, Ledger, LedgerError,
-    ReadFailure, Strength, Tail,
+    Certificate, Commit, CommitAnswer, FenceAnswer, Heartbeat, Intent, Ledger, LedgerError,
+    NextPage, Page, ReadFailure, StoredIntent, StoredWriter, Strength, Tail, WriterAnswer,
+    WriterState,
 };
 use crate::outbox::{self, Row};
-use crate::statements::Statements;
+use crate::statements::{RequestBounds, Statements};
 use async_trait::async_trait;
 use domain::{RecordedEvent, Version};
+use runtime::test_hooks::defect;
 use scylla::client::session::Session;
 use scylla::policies::retry::FallthroughRetryPolicy;
 use scylla::response::query_result::QueryResult;
+use scylla::response::{PagingState, PagingStateResponse};
 use scylla::serialize::SerializationError;
 use scylla::serialize::row::{RowSerializationContext, SerializeRow};
 use scylla::serialize::writers::RowWriter;
@@ -20,11 +23,10 @@ use scylla::statement::batch::{Batch, BatchType};
 use scylla::statement::prepared::PreparedStatement;
 use scylla::value::CqlTimestamp;
 use std::sync::Arc;
-use std::time::Duration;
 use uuid::Uuid;
 
 /// How many partitions the writers' rows are spread over; whoever settles reads them all.
-pub(crate) const WRITERS_SPREAD: u128 = 16;
+pub(crate) const WRITERS_SPREAD: i32 = 16;
 
 /// [`Ledger`] on the database. Tables are looked up in the session's keyspace.
 #[derive(Debug)]
@@ -36,10 +38,9 @@ pub(crate) struct ScyllaLedger {
 impl ScyllaLedger {
     pub(crate) async fn prepare(
         session: Arc<Session>,
-        request_timeout: Duration,
-        announce_timeout: Duration,
+        bounds: RequestBounds,
     ) -> Result<Self, OpenError> {
-        let statements = Statements::prepare(&session, request_timeout, announce_timeout).await?;
+        let statements = Statements::prepare(&session, bounds).await?;
         Ok(Self { session, statements })
     }
 
@@ -49,6 +50,26 @@ impl ScyllaLedger {
         values: impl SerializeRow,
     ) -> Result<QueryResult, LedgerError> {
         self.session.execute_unpaged(statement, values).await.map_err(failure::of_request)
+    }
+
+    /// One page of a read that is not bounded by a limit.
+    async fn page(
+        &self,
+        statement: &PreparedStatement,
+        values: impl SerializeRow,
+        page: Option<NextPage>,
+    ) -> Result<(QueryResult, Option<NextPage>), LedgerError> {
+        let from =
+            page.map_or_else(PagingState::start, |next| PagingState::new_from_raw_bytes(next.0));
+        let answer = self.session.execute_single_page(statement, values, from).await;
+        let (result, next) = answer.map_err(failure::of_request)?;
+        let next = match next {
+            PagingStateResponse::HasMorePages { state } => {
+                state.as_bytes_slice().cloned().map(NextPage)
+            }
+            PagingStateResponse::NoMorePages => None,
+        };
+        Ok((result, next))
     }
 
     async fn read(
@@ -189,7 +210,7 @@ fn not_done(error: impl std::error::Error + Send + Sync + 'static) -> LedgerErro
 
 /// The partition of `writers` that a writer's row is in.
 fn writers_spread(writer: Uuid) -> i32 {
-    i32::try_from(writer.as_u128() % WRITERS_SPREAD).unwrap_or_default()
+    i32::try_from(writer.as_u128() % u128::from(WRITERS_SPREAD.unsigned_abs())).unwrap_or_default()
 }
 
 #[async_trait]
@@ -220,14 +241,18 @@ impl Ledger for ScyllaLedger {
     async fn commit(&self, commit: &Commit) -> Result<CommitAnswer, LedgerError> {
         let (first, more) = commit.events.split_first().ok_or_else(|| not_done(EmptyCommit))?;
         let (a, b, c, d, e, f, g, h, i, j) = append_values(first)?;
-        let first = (a, b, c, d, e, f, g, h, i, j, commit.fence);
+        let first = if defect("no-fence") {
+            AppendRow::Plain((a, b, c, d, e, f, g, h, i, j))
+        } else {
+            AppendRow::Conditional((a, b, c, d, e, f, g, h, i, j, commit.fence))
+        };
         let result = if more.is_empty() {
             // One statement: the driver routes it to one replica, which avoids contention.
             self.execute(&self.statements.commit, first).await?
         } else {
             let mut batch = self.batch(&self.statements.commit);
             batch.append_statement(self.statements.commit.clone());
-            let mut values = vec![AppendRow::Conditional(first)];
+            let mut values = vec![first];
             for event in more {
                 batch.append_statement(self.statements.commit_more.clone());
                 values.push(AppendRow::Plain(append_values(event)?));
@@ -290,7 +315,7 @@ impl Ledger for ScyllaLedger {
         self.session.batch(&batch, rows).await.map(drop).map_err(failure::of_request)
     }
 
-    async fn heartbeat(&self, beat: &Heartbeat) -> Result<HeartbeatAnswer, LedgerError> {
+    async fn heartbeat(&self, beat: &Heartbeat) -> Result<WriterAnswer, LedgerError> {
         let (id, spread) = (beat.writer, writers_spread(beat.writer));
         let (oldest, newest) = (beat.oldest_bucket, beat.newest_bucket);
         let result = match beat.previous {
@@ -304,28 +329,90 @@ impl Ledger for ScyllaLedger {
                 self.execute(&self.statements.heartbeat, values).await?
             }
         };
-        let rows = result.into_rows_result().map_err(failure::of_answer)?;
-        let answer: WriterRow = rows.first_row().map_err(failure::of_answer)?;
-        Ok(HeartbeatAnswer {
-            applied: answer.applied,
-            counter: answer.counter,
-            attempt: answer.attempt,
-            state: answer.state,
-        })
+        writer_answer(result)
     }
 
-    async fn remove_writer(&self, writer: Uuid, counter: i64) -> Result<bool, LedgerError> {
-        let values = (writers_spread(writer), writer, counter);
-        let result = self.execute(&self.statements.remove_writer, values).await?;
-        let rows = result.into_rows_result().map_err(failure::of_answer)?;
-        let row: RemovedRow = rows.first_row().map_err(failure::of_answer)?;
-        Ok(row.applied || row.counter.is_none())
+    async fn certify(&self, certificate: &Certificate) -> Result<WriterAnswer, LedgerError> {
+        let Certificate { writer, counter, previous, attempt } = *certificate;
+        let spread = writers_spread(writer);
+        let values = (counter + 1, attempt, spread, writer, counter, previous);
+        writer_answer(self.execute(&self.statements.certify, values).await?)
+    }
+
+    async fn writers(&self, page: Option<NextPage>) -> Result<Page<StoredWriter>, LedgerError> {
+        let spreads: Vec<i32> = (0..WRITERS_SPREAD).collect();
+        let (answer, next) = self.page(&self.statements.writers, (spreads,), page).await?;
+        let answer = answer.into_rows_result().map_err(failure::of_answer)?;
+        let mut rows = Vec::with_capacity(answer.rows_num());
+        for row in answer.rows::<WriterRow>().map_err(failure::of_answer)? {
+            rows.extend(row.map_err(failure::of_answer)?.into_stored());
+        }
+        Ok(Page { rows, next })
+    }
+
+    async fn intents(
+        &self,
+        writer: Uuid,
+        bucket: i64,
+        spread: i32,
+        page: Option<NextPage>,
+    ) -> Result<Page<StoredIntent>, LedgerError> {
+        let values = (writer, bucket, spread);
+        let (answer, next) = self.page(&self.statements.intents, values, page).await?;
+        let answer = answer.into_rows_result().map_err(failure::of_answer)?;
+        let mut rows = Vec::with_capacity(answer.rows_num());
+        for row in answer.rows::<(Uuid, i64, String, String)>().map_err(failure::of_answer)? {
+            let (aggregate_id, after, aggregate_type, topic) = row.map_err(failure::of_answer)?;
+            let after = Version(u64::try_from(after).map_err(failure::of_answer)?);
+            rows.push(StoredIntent { aggregate_id, after, aggregate_type, topic });
+        }
+        Ok(Page { rows, next })
+    }
+
+    async fn remove_writer(
+        &self,
+        writer: Uuid,
+        state: WriterState,
+        counter: i64,
+        attempt: Uuid,
+    ) -> Result<bool, LedgerError> {
+        let values = (writers_spread(writer), writer, state.name(), counter, attempt);
+        let answer = writer_answer(self.execute(&self.statements.remove_writer, values).await?)?;
+        Ok(answer.applied || answer.counter.is_none())
     }
 }
 
-/// The columns of the heartbeat's conditions.
+/// A row of `writers`.
 #[derive(scylla::DeserializeRow)]
+#[scylla(flavor = "enforce_order")]
 struct WriterRow {
+    writer: Uuid,
+    state: Option<String>,
+    counter: Option<i64>,
+    attempt: Option<Uuid>,
+    oldest_bucket: Option<i64>,
+    newest_bucket: Option<i64>,
+    intent_spread: Option<i32>,
+}
+
+impl WriterRow {
+    /// `None` for a row in a state that this release does not know: it is another release's to settle.
+    fn into_stored(self) -> Option<StoredWriter> {
+        Some(StoredWriter {
+            writer: self.writer,
+            state: WriterState::of_name(&self.state?)?,
+            counter: self.counter?,
+            attempt: self.attempt?,
+            oldest_bucket: self.oldest_bucket?,
+            newest_bucket: self.newest_bucket?,
+            intent_spread: self.intent_spread?,
+        })
+    }
+}
+
+/// The columns that every condition on a row of `writers` names.
+#[derive(scylla::DeserializeRow)]
+struct WriterConditions {
     #[scylla(rename = "[applied]")]
     applied: bool,
     counter: Option<i64>,
@@ -333,14 +420,12 @@ struct WriterRow {
     state: Option<String>,
 }
 
-/// The columns of the removal's conditions.
-#[derive(scylla::DeserializeRow)]
-struct RemovedRow {
-    #[scylla(rename = "[applied]")]
-    applied: bool,
-    counter: Option<i64>,
-    #[expect(dead_code, reason = "the answer has it, the decision does not need it")]
-    state: Option<String>,
+fn writer_answer(result: QueryResult) -> Result<WriterAnswer, LedgerError> {
+    let rows = result.into_rows_result().map_err(failure::of_answer)?;
+    let row: WriterConditions = rows.first_row().map_err(failure::of_answer)?;
+    let WriterConditions { applied, counter, attempt, state } = row;
+    let state = state.as_deref().and_then(WriterState::of_name);
+    Ok(WriterAnswer { applied, counter, attempt, state })
 }
 
 fn commit_answer(result: QueryResult) -> Result<CommitAnswer, LedgerError> {

@@ -3,6 +3,7 @@
 //! append itself decides what may be sent again.
 
 use crate::error::OpenError;
+use runtime::test_hooks::defect;
 use scylla::client::session::Session;
 use scylla::policies::retry::FallthroughRetryPolicy;
 use scylla::statement::prepared::PreparedStatement;
@@ -18,6 +19,15 @@ const EVENT_COLUMNS: &str = "aggregate_id, sequence_number, event_id, aggregate_
 const EVENT_ASSIGNMENTS: &str = "event_id = ?, command_id = ?, aggregate_type = ?, \
      event_type = ?, schema_version = ?, event_data = ?, metadata = ?, recorded_at = ?";
 
+/// What one request may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RequestBounds {
+    pub(crate) timeout: Duration,
+    pub(crate) announce_timeout: Duration,
+    /// Rows per page, where a read is not bounded by a limit of its own.
+    pub(crate) page_rows: i32,
+}
+
 /// The prepared statements.
 #[derive(Debug)]
 pub(crate) struct Statements {
@@ -32,14 +42,16 @@ pub(crate) struct Statements {
     pub(crate) announce: PreparedStatement,
     pub(crate) create_writer: PreparedStatement,
     pub(crate) heartbeat: PreparedStatement,
+    pub(crate) certify: PreparedStatement,
+    pub(crate) writers: PreparedStatement,
+    pub(crate) intents: PreparedStatement,
     pub(crate) remove_writer: PreparedStatement,
 }
 
 impl Statements {
     pub(crate) async fn prepare(
         session: &Session,
-        request_timeout: Duration,
-        announce_timeout: Duration,
+        bounds: RequestBounds,
     ) -> Result<Self, OpenError> {
         let read = |tail: &str| {
             format!("SELECT {EVENT_COLUMNS} FROM event_store WHERE aggregate_id = ?{tail}")
@@ -49,11 +61,12 @@ impl Statements {
         );
         let newest = read(" LIMIT ?");
         let from = read(" AND sequence_number >= ? ORDER BY sequence_number ASC LIMIT ?");
-        let commit = format!("{append} IF event_id = null AND command_id = null AND fence = ?");
-        let p = Preparer { session, timeout: request_timeout };
+        let fenced = if defect("no-fence") { "" } else { " AND fence = ?" };
+        let commit = format!("{append} IF event_id = null AND command_id = null{fenced}");
+        let p = Preparer { session, timeout: bounds.timeout };
         let serial = serial_read(session);
         let mut announce = p.prepare("outbox_messages", ANNOUNCE).await?;
-        announce.set_request_timeout(Some(announce_timeout));
+        announce.set_request_timeout(Some(bounds.announce_timeout));
         Ok(Self {
             newest: p.prepare("event_store", &newest).await?,
             newest_serial: serially(p.prepare("event_store", &newest).await?, serial),
@@ -66,6 +79,9 @@ impl Statements {
             announce,
             create_writer: p.prepare("writers", CREATE_WRITER).await?,
             heartbeat: p.prepare("writers", HEARTBEAT).await?,
+            certify: p.prepare("writers", CERTIFY).await?,
+            writers: paged(p.prepare("writers", WRITERS).await?, bounds.page_rows),
+            intents: paged(p.prepare("append_intents", INTENTS).await?, bounds.page_rows),
             remove_writer: p.prepare("writers", REMOVE_WRITER).await?,
         })
     }
@@ -88,8 +104,17 @@ const HEARTBEAT: &str = "UPDATE writers SET counter = ?, attempt = ?, oldest_buc
      newest_bucket = ? WHERE spread = ? AND writer = ? \
      IF state = 'alive' AND counter = ? AND attempt = ?";
 
+const CERTIFY: &str = "UPDATE writers SET state = 'dead', counter = ?, attempt = ? \
+     WHERE spread = ? AND writer = ? IF state = 'alive' AND counter = ? AND attempt = ?";
+
+const WRITERS: &str = "SELECT writer, state, counter, attempt, oldest_bucket, newest_bucket, \
+     intent_spread FROM writers WHERE spread IN ?";
+
+const INTENTS: &str = "SELECT aggregate_id, after_version, aggregate_type, topic \
+     FROM append_intents WHERE writer = ? AND bucket = ? AND spread = ?";
+
 const REMOVE_WRITER: &str = "DELETE FROM writers WHERE spread = ? AND writer = ? \
-     IF state = 'alive' AND counter = ?";
+     IF state = ? AND counter = ? AND attempt = ?";
 
 /// The level of a read that sees every decided lightweight transaction, matching the session's.
 fn serial_read(session: &Session) -> Consistency {
@@ -102,6 +127,11 @@ fn serial_read(session: &Session) -> Consistency {
 
 fn serially(mut statement: PreparedStatement, level: Consistency) -> PreparedStatement {
     statement.set_consistency(level);
+    statement
+}
+
+fn paged(mut statement: PreparedStatement, rows: i32) -> PreparedStatement {
+    statement.set_page_size(rows);
     statement
 }
 

@@ -14,8 +14,11 @@ use crate::queue::{Queues, Turn};
 use crate::reader::EventReader;
 use crate::scylla_ledger::ScyllaLedger;
 use crate::sendings::Sendings;
+use crate::settler::Settler;
+use crate::statements::RequestBounds;
 use crate::writer::Keeper;
 use domain::{Aggregate, Timestamp};
+use runtime::test_hooks::defect;
 use runtime::{CancellationToken, Settings};
 use scylla::client::session::Session;
 use std::fmt;
@@ -23,6 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::task::TaskTracker;
 use tracing::error;
@@ -50,7 +54,7 @@ pub(crate) struct Shared {
     open: Arc<Semaphore>,
     closing: AtomicBool,
     closed: CancellationToken,
-    /// The heartbeat, and one task per command from its commit to its announcement.
+    /// Heartbeat and settler, and one task per command from its commit to its announcement.
     tasks: TaskTracker,
     failed: watch::Sender<Option<Failure>>,
     /// How the heartbeat task ended; the sender is gone when it fell over.
@@ -75,7 +79,12 @@ impl EventStore {
     ) -> Result<Self, OpenError> {
         config.validate()?;
         let within = settings.safety_interval / 2;
-        let ledger = ScyllaLedger::prepare(session, config.request_timeout(), within).await?;
+        let bounds = RequestBounds {
+            timeout: config.request_timeout(),
+            announce_timeout: within,
+            page_rows: config.settle.page_rows,
+        };
+        let ledger = ScyllaLedger::prepare(session, bounds).await?;
         Self::over(Arc::new(ledger), config, within, Arc::new(now)).await
     }
 
@@ -85,7 +94,7 @@ impl EventStore {
         announce_within: Duration,
         clock: Clock,
     ) -> Result<Self, OpenError> {
-        let announcer = Announcer::new(Arc::clone(&ledger), config.clone(), announce_within);
+        let announcer = Announcer::new(Arc::clone(&ledger), config.backoff(), announce_within);
         let announcer = Arc::new(announcer);
         let closed = CancellationToken::new();
         let deadline = Instant::now() + config.wait();
@@ -100,8 +109,20 @@ impl EventStore {
         let (failed, failures) = watch::channel(None);
         let (ending, ended) = watch::channel(None);
         let tasks = TaskTracker::new();
+        let settler = Settler::new(
+            Arc::clone(&ledger),
+            Arc::clone(&announcer),
+            writer.clone(),
+            config.clone(),
+        );
+        let settle_until = closed.clone();
+        // One task, so that neither goes on without the other.
         tasks.spawn(async move {
-            let result = keeper.run(failures).await;
+            let mut keep = std::pin::pin!(keeper.run(failures));
+            let result = tokio::select! {
+                result = &mut keep => result,
+                () = settler.run(settle_until) => keep.await,
+            };
             ending.send_replace(Some(result));
         });
         let appender = Appender { ledger: Arc::clone(&ledger), writer, config: config.clone() };
@@ -174,15 +195,17 @@ impl EventStore {
             request,
         };
         let watch = PanicWatch { shared: Arc::clone(&self.shared), call: Arc::clone(&call) };
-        self.shared.tasks.spawn(async move {
+        let task = self.shared.tasks.spawn(async move {
             let _open = open;
             let _watch = watch;
             execution.run(turn, to).await;
         });
+        let cancelled = CancelWithRequest(Some(task.abort_handle()));
         let in_time = tokio::select! {
             answer = answer => answer.ok(),
             () = sleep_until(deadline) => None,
         };
+        cancelled.not_any_more();
         match in_time {
             Some(answer) => answer,
             None if call.abandon() => {
@@ -192,8 +215,12 @@ impl EventStore {
         }
     }
 
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     /// Takes a place among the open commands and waits for the aggregate's turn.
-    async fn admit<E: domain::DomainError>(
+    pub(crate) async fn admit<E: domain::DomainError>(
         &self,
         aggregate_id: Uuid,
         deadline: Instant,
@@ -238,8 +265,28 @@ impl EventStore {
     }
 }
 
+/// A seeded defect: the append ends with the request that asked for it.
+struct CancelWithRequest(Option<AbortHandle>);
+
+impl CancelWithRequest {
+    /// The request had its answer.
+    fn not_any_more(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for CancelWithRequest {
+    fn drop(&mut self) {
+        if let Some(task) = self.0.take()
+            && defect("append-cancelled-with-request")
+        {
+            task.abort();
+        }
+    }
+}
+
 /// One open command; counts itself out when dropped.
-struct Open {
+pub(crate) struct Open {
     _permit: OwnedSemaphorePermit,
 }
 

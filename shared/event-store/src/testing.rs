@@ -4,14 +4,17 @@ mod database;
 mod fake;
 mod tables;
 mod tally;
+mod wire;
 
 pub(crate) use database::{Database, eventually};
 pub(crate) use fake::{Fake, Fault, Op};
 pub(crate) use tally::{Tally, TallyCommand, TallyError, event};
+pub(crate) use wire::{When, Wire};
 
 use crate::command::{CommandRequest, Outcome};
 use crate::config::EventStoreConfig;
 use crate::error::ExecuteError;
+use crate::ledger::Ledger;
 use crate::store::EventStore;
 use domain::{Timestamp, Version};
 use std::sync::Arc;
@@ -41,10 +44,21 @@ pub(crate) async fn rig() -> Rig {
 
 /// A store over a ledger that others may use too.
 pub(crate) async fn over(fake: Arc<Fake>, config: EventStoreConfig) -> Rig {
+    let ledger = Arc::clone(&fake);
+    connected(fake, ledger, config).await
+}
+
+/// A store with a connection of its own, which may be cut.
+pub(crate) async fn wired(fake: &Arc<Fake>, config: EventStoreConfig) -> (Arc<Wire>, Rig) {
+    let wire = Wire::new(fake);
+    let rig = connected(Arc::clone(fake), wire.clone(), config).await;
+    (wire, rig)
+}
+
+async fn connected(fake: Arc<Fake>, ledger: Arc<dyn Ledger>, config: EventStoreConfig) -> Rig {
     let now_ms = Arc::new(AtomicI64::new(1_000));
     let clock = Arc::clone(&now_ms);
     let clock = Arc::new(move || Timestamp(clock.load(Ordering::SeqCst)));
-    let ledger = Arc::clone(&fake);
     let store = EventStore::over(ledger, config, ANNOUNCE_WITHIN, clock).await;
     Rig { fake, store: store.expect("the store opens"), now_ms }
 }

@@ -10,7 +10,7 @@ use crate::announce::Announcer;
 use crate::config::EventStoreConfig;
 use crate::error::Failure;
 use crate::intents::{BucketLimits, Buckets};
-use crate::ledger::{Heartbeat, HeartbeatAnswer, Ledger, LedgerError};
+use crate::ledger::{Heartbeat, Ledger, LedgerError, WriterAnswer, WriterState};
 use crate::metrics::METRICS;
 use runtime::{Backoff, CancellationToken, chain};
 use std::sync::Arc;
@@ -27,12 +27,15 @@ pub(crate) struct Pulse {
     pub(crate) writer: Uuid,
     /// When the last applied heartbeat was sent.
     sent: Instant,
+    /// Somebody wrote this writer's death certificate; another id is on its way.
+    is_dead: bool,
 }
 
-/// What appends need of the writer.
+/// What appends and the settler need of the writer.
 #[derive(Debug, Clone)]
 pub(crate) struct Writer {
     pulse: watch::Receiver<Pulse>,
+    answering_since: watch::Receiver<Instant>,
     age_max: Duration,
 }
 
@@ -59,8 +62,19 @@ impl Writer {
         pulse.writer == writer && self.is_fresh(&pulse)
     }
 
+    /// The id that this process writes under now.
+    pub(crate) fn id(&self) -> Uuid {
+        self.pulse.borrow().writer
+    }
+
+    /// Since when every heartbeat of this process was answered, while the last one is fresh. `None`
+    /// when it is not: then this process had better not judge others.
+    pub(crate) fn sound_since(&self) -> Option<Instant> {
+        self.is_fresh(&self.pulse.borrow()).then(|| *self.answering_since.borrow())
+    }
+
     fn is_fresh(&self, pulse: &Pulse) -> bool {
-        pulse.sent.elapsed() < self.age_max
+        !pulse.is_dead && pulse.sent.elapsed() < self.age_max
     }
 }
 
@@ -73,7 +87,7 @@ pub(crate) struct Keeper {
     more_buckets: Arc<Notify>,
     row: Row,
     /// Since when every heartbeat was answered.
-    answering_since: Instant,
+    answering_since: watch::Sender<Instant>,
     closed: CancellationToken,
 }
 
@@ -83,6 +97,13 @@ struct Row {
     buckets: Arc<Buckets>,
     counter: i64,
     attempt: Uuid,
+}
+
+impl Row {
+    /// The row whose last heartbeat was sent then.
+    fn pulse(&self, sent: Instant) -> Pulse {
+        Pulse { buckets: Arc::clone(&self.buckets), writer: self.writer, sent, is_dead: false }
+    }
 }
 
 /// How an attempt to change the row ended.
@@ -106,10 +127,10 @@ impl Keeper {
     ) -> Result<(Self, Writer), LedgerError> {
         let more_buckets = Arc::new(Notify::new());
         let (row, sent) = create_row(&*ledger, &config, &more_buckets, deadline).await?;
-        let pulse = Pulse { buckets: Arc::clone(&row.buckets), writer: row.writer, sent };
-        let (pulse, receiver) = watch::channel(pulse);
-        let writer = Writer { pulse: receiver, age_max: config.heartbeat_age_max() };
-        let answering_since = Instant::now();
+        let (pulse, receiver) = watch::channel(row.pulse(sent));
+        let (answering_since, answering) = watch::channel(Instant::now());
+        let age_max = config.heartbeat_age_max();
+        let writer = Writer { pulse: receiver, answering_since: answering, age_max };
         let keeper =
             Self { ledger, announcer, config, pulse, more_buckets, row, answering_since, closed };
         Ok((keeper, writer))
@@ -147,7 +168,7 @@ impl Keeper {
         let Some((aggregate_id, committed)) = self.announcer.oldest_waiting() else {
             return Ok(());
         };
-        let waited = committed.max(self.answering_since).elapsed();
+        let waited = committed.max(*self.answering_since.borrow()).elapsed();
         if waited < stuck {
             return Ok(());
         }
@@ -174,17 +195,15 @@ impl Keeper {
                 sent
             }
             Beat::Dead => {
+                METRICS.declared_dead.inc();
                 warn!(writer = %self.row.writer, "declared dead by another process, starting anew");
+                self.pulse.send_modify(|pulse| pulse.is_dead = true);
                 self.start_anew().await?
             }
             Beat::Unanswered => return None,
         };
         METRICS.heartbeat_applied(sent.elapsed());
-        self.pulse.send_replace(Pulse {
-            buckets: Arc::clone(&self.row.buckets),
-            writer: self.row.writer,
-            sent,
-        });
+        self.pulse.send_replace(self.row.pulse(sent));
         Some(sent)
     }
 
@@ -210,7 +229,7 @@ impl Keeper {
             if !backoff.pause(&self.closed).await {
                 return Beat::Unanswered;
             }
-            self.answering_since = Instant::now();
+            self.answering_since.send_replace(Instant::now());
         }
     }
 
@@ -225,7 +244,7 @@ impl Keeper {
                     return Some(sent);
                 }
             }
-            self.answering_since = Instant::now();
+            self.answering_since.send_replace(Instant::now());
         }
     }
 
@@ -234,7 +253,9 @@ impl Keeper {
     async fn remove_row(&self) {
         let mut backoff = Backoff::new(self.config.backoff());
         while backoff.attempts() < self.config.commit_resends_max {
-            match self.ledger.remove_writer(self.row.writer, self.row.counter).await {
+            let Row { writer, counter, attempt, .. } = self.row;
+            let alive = WriterState::Alive;
+            match self.ledger.remove_writer(writer, alive, counter, attempt).await {
                 Ok(removed) => {
                     info!(writer = %self.row.writer, removed, "writer signed off");
                     return;
@@ -296,11 +317,11 @@ async fn create_row(
 }
 
 /// Whether a heartbeat is in the row. When an earlier sending of it landed, that one's time counts.
-fn judge(answer: &HeartbeatAnswer, beat: &Heartbeat, sent: Instant, first_sent: Instant) -> Beat {
+fn judge(answer: &WriterAnswer, beat: &Heartbeat, sent: Instant, first_sent: Instant) -> Beat {
     if answer.applied {
         return Beat::Applied(sent);
     }
-    let ours = answer.attempt == Some(beat.attempt) && answer.state.as_deref() == Some("alive");
+    let ours = answer.attempt == Some(beat.attempt) && answer.state == Some(WriterState::Alive);
     if ours && answer.counter == Some(beat.counter + 1) {
         Beat::Applied(first_sent)
     } else {

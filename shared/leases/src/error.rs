@@ -19,6 +19,14 @@ pub enum SlotError {
         /// The revision now.
         actual: i64,
     },
+    /// This process does not hold the slot, or its time to work on it is over.
+    #[error("slot {slot} of {group} is not held here")]
+    NotHeld {
+        /// The group of consumers.
+        group: String,
+        /// The slot.
+        slot: u32,
+    },
     /// The database did not answer, or not as it should; the same call may be made again.
     #[error("{what}")]
     Storage {
@@ -31,9 +39,9 @@ pub enum SlotError {
 }
 
 impl SlotError {
-    /// Whether the slot is another's now, so that trying again is pointless.
+    /// Whether the slot is not this process's any more, so that trying again is pointless.
     pub fn is_lost(&self) -> bool {
-        matches!(self, Self::Lost { .. })
+        matches!(self, Self::Lost { .. } | Self::NotHeld { .. })
     }
 }
 

@@ -1,4 +1,4 @@
-//! A row of `slots`, and reads of it.
+//! A row of `slots`, reads of it, and the changes that an owner makes.
 
 use scylla::DeserializeRow;
 use scylla::client::session::Session;
@@ -34,7 +34,73 @@ pub struct SlotState {
     pub checkpoint_us: Option<i64>,
     /// The newest CDC generation accounted for, in milliseconds since 1970.
     pub generation_ms: Option<i64>,
-    pub(crate) attempt: Option<Uuid>,
+    /// The id of the change that made the row what it is.
+    pub attempt: Option<Uuid>,
+}
+
+impl SlotState {
+    /// A slot that nobody ever took.
+    pub fn new(group: &str, slot: u32) -> Self {
+        Self {
+            group: group.to_owned(),
+            slot,
+            owner: None,
+            epoch: 0,
+            revision: 0,
+            renewals: 0,
+            crashes: 0,
+            checkpoint_us: None,
+            generation_ms: None,
+            attempt: None,
+        }
+    }
+
+    /// The row after `owner` took it. Taking it from another who had not released it counts as a
+    /// crash of that one.
+    pub(crate) fn taken(&self, owner: Uuid) -> Self {
+        let is_crash = self.owner.is_some_and(|other| other != owner);
+        Self {
+            owner: Some(owner),
+            epoch: self.epoch + 1,
+            crashes: self.crashes.saturating_add(i32::from(is_crash)),
+            ..self.renewed(owner)
+        }
+    }
+
+    /// The row after its owner showed that it is there.
+    pub(crate) fn renewed(&self, owner: Uuid) -> Self {
+        Self { renewals: self.renewals + 1, ..self.changed(owner) }
+    }
+
+    /// The row with a checkpoint and the newest generation accounted for. Neither moves back; `None`
+    /// when nothing would move.
+    pub(crate) fn settled(
+        &self,
+        owner: Uuid,
+        checkpoint_us: i64,
+        generation_ms: Option<i64>,
+    ) -> Option<Self> {
+        let checkpoint_us = self.checkpoint_us.max(Some(checkpoint_us));
+        let generation_ms = self.generation_ms.max(generation_ms);
+        let moves = (checkpoint_us, generation_ms) != (self.checkpoint_us, self.generation_ms);
+        moves.then(|| Self { crashes: 0, checkpoint_us, generation_ms, ..self.renewed(owner) })
+    }
+
+    /// The row after its owner gave it up: nobody crashed.
+    pub(crate) fn released(&self, owner: Uuid) -> Self {
+        Self { owner: None, crashes: 0, ..self.changed(owner) }
+    }
+
+    /// Each state is changed once, so a change is known by its author and the state it began from: a
+    /// change whose answer was lost is recognised by whatever the same owner tries next.
+    fn changed(&self, owner: Uuid) -> Self {
+        let name = format!("{}/{}/{}", self.slot, self.epoch, self.revision);
+        Self {
+            revision: self.revision + 1,
+            attempt: Some(Uuid::new_v5(&owner, name.as_bytes())),
+            ..self.clone()
+        }
+    }
 }
 
 #[derive(DeserializeRow)]

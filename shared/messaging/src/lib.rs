@@ -6,6 +6,7 @@
 //! the broker's acknowledgement, so that at most one record per aggregate is on its way. A failed
 //! record comes again unchanged. Delivery is at least once, first occurrences in order.
 
+mod audit;
 mod message;
 mod metrics;
 mod producer;
@@ -14,6 +15,7 @@ mod relay;
 pub mod topics;
 mod watch;
 
+pub use audit::{Digest, Misplaced, Published, TopicAudit, TopicAuditError};
 pub use message::{Message, MessageError};
 pub use producer::{Acknowledged, KafkaConfig, PublishError, Publisher};
 pub use reader::{ReadError, ReceivedMessage, TopicReader};

@@ -8,6 +8,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::future_producer::DeliveryFuture;
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
+use runtime::test_hooks::{crash_point, defect};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
@@ -105,6 +106,10 @@ impl Publisher {
     pub async fn publish(&self, message: &Message) -> Result<Acknowledged, PublishError> {
         let in_flight = Counted::enter(&PUBLISH_IN_FLIGHT);
         let (generation, delivery) = self.inner.enqueue(message);
+        crash_point("relay.sent");
+        if defect("parallel-produce-per-key") && delivery.is_ok() {
+            return Ok(Acknowledged { partition: -1, offset: -1 });
+        }
         let result = match delivery {
             Ok(delivery) => delivered(delivery).await,
             Err(error) => Err(error),
@@ -113,7 +118,10 @@ impl Publisher {
         let outcome = if result.is_ok() { "acknowledged" } else { "failed" };
         PUBLISHED.with_label_values(&[message.topic.as_str(), outcome]).inc();
         match result {
-            Ok(at) => Ok(at),
+            Ok(at) => {
+                crash_point("relay.acknowledged");
+                Ok(at)
+            }
             Err(source) => {
                 self.rebuild_when_fatal(generation).await;
                 let topic = message.topic.clone();

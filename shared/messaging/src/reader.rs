@@ -97,6 +97,22 @@ impl TopicReader {
         Ok(Self { consumer })
     }
 
+    /// Of each partition: topic, number, first offset and the offset after the last one, now. Blocks
+    /// for at most `timeout` per partition.
+    pub fn ends(&self, timeout: Duration) -> Result<Vec<(String, i32, i64, i64)>, ReadError> {
+        let failed = |topic: &str, source| ReadError::Kafka { topic: topic.to_owned(), source };
+        let assignment =
+            self.consumer.assignment().map_err(|error| failed("of the assignment", error))?;
+        let mut ends = Vec::new();
+        for element in assignment.elements() {
+            let (topic, partition) = (element.topic(), element.partition());
+            let watermarks = self.consumer.fetch_watermarks(topic, partition, timeout);
+            let (low, high) = watermarks.map_err(|error| failed(topic, error))?;
+            ends.push((topic.to_owned(), partition, low, high));
+        }
+        Ok(ends)
+    }
+
     /// The next record, however long it takes.
     pub async fn next(&self) -> Result<ReceivedMessage, ReadError> {
         let message = self

@@ -3,8 +3,10 @@
 //! The life of an event here: the sequencer of `cdc` hands it to a [`Projector`], in order per
 //! aggregate; the projector decodes it, lets the [`Projection`] fold it over the aggregate's view,
 //! and writes the resulting [`RowWrite`]s under the version's timestamp; the sequencer stores the
-//! new view with its cursor. [`read_models`] lists the projections; [`queries`] reads their rows.
+//! new view with its cursor. [`read_models`] lists the projections; [`queries`] reads their rows;
+//! [`audit`] compares them with the events.
 
+pub mod audit;
 mod metrics;
 mod projection;
 mod projector;

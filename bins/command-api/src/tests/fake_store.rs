@@ -4,7 +4,7 @@
 use crate::resource::Store;
 use domain::{Aggregate, DecisionContext, DomainEvent, Version, testing};
 use event_store::{
-    BusyReason, CommandRequest, CorruptError, ExecuteError, Outcome, StoredEventRef,
+    BusyReason, CommandRequest, CorruptError, ExecuteError, LookUp, Outcome, StoredEventRef,
 };
 use std::any::Any;
 use std::collections::HashMap;
@@ -86,7 +86,7 @@ impl Store for FakeStore {
             trace_parent: request.trace_parent.clone(),
         });
         if let Some(fails) = inner.fails.take() {
-            return Err(failed::<A>(fails, &request));
+            return Err(failed::<A>(fails, request.aggregate_id, request.command_id));
         }
         let kept = inner
             .aggregates
@@ -97,9 +97,32 @@ impl Store for FakeStore {
             None => Err(ExecuteError::OtherType { found: "another".to_owned() }),
         }
     }
+
+    async fn look_up<A: Aggregate>(
+        &self,
+        aggregate_id: Uuid,
+        command_ids: &[Uuid],
+    ) -> Result<LookUp, ExecuteError<A::Error>> {
+        let mut inner = self.lock();
+        if let Some(fails) = inner.fails.take() {
+            return Err(failed::<A>(fails, aggregate_id, command_ids[0]));
+        }
+        match inner.aggregates.get(&aggregate_id).map(|kept| kept.downcast_ref::<Kept<A>>()) {
+            None => Ok(LookUp::NotFound { version: Version::NONE }),
+            Some(Some(kept)) => Ok(kept.look_up(command_ids)),
+            Some(None) => Err(ExecuteError::OtherType { found: "another".to_owned() }),
+        }
+    }
 }
 
 impl<A: Aggregate> Kept<A> {
+    fn look_up(&self, command_ids: &[Uuid]) -> LookUp {
+        match command_ids.iter().find_map(|id| self.answers.get(id)) {
+            Some((_, outcome)) => LookUp::Done(Outcome { replayed: true, ..outcome.clone() }),
+            None => LookUp::NotFound { version: self.version },
+        }
+    }
+
     fn execute(&mut self, request: CommandRequest<A>) -> Result<Outcome, ExecuteError<A::Error>> {
         let command_id = request.command_id;
         if let Some((fingerprint, outcome)) = self.answers.get(&command_id) {
@@ -141,12 +164,15 @@ impl<A: Aggregate> Kept<A> {
     }
 }
 
-fn failed<A: Aggregate>(fails: Fails, request: &CommandRequest<A>) -> ExecuteError<A::Error> {
-    let aggregate_id = request.aggregate_id;
+fn failed<A: Aggregate>(
+    fails: Fails,
+    aggregate_id: Uuid,
+    command_id: Uuid,
+) -> ExecuteError<A::Error> {
     match fails {
         Fails::Busy(reason, retry_after) => ExecuteError::Busy { reason, retry_after },
         Fails::Conflict => ExecuteError::Conflict { attempts: 20, version: Version(7) },
-        Fails::Unknown => ExecuteError::Unknown { command_id: request.command_id },
+        Fails::Unknown => ExecuteError::Unknown { command_id },
         Fails::Unavailable => {
             ExecuteError::Unavailable { doing: "load the aggregate", source: None }
         }

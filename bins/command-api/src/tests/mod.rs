@@ -5,6 +5,7 @@ mod bounds;
 mod commands;
 mod failures;
 mod fake_store;
+mod look_ups;
 mod random;
 
 use self::fake_store::FakeStore;

@@ -1,9 +1,10 @@
-//! Generations of streams on vnodes, from `system_distributed`.
+//! Generations of streams on vnodes, from `system_distributed`, and which kind a keyspace has.
 //!
-//! These tables are replicated three times, whatever the cluster's size: on one node QUORUM cannot be
+//! The tables of vnodes are replicated three times, whatever the cluster's size: on one node QUORUM cannot be
 //! had, so there they are read at ONE, as the official reader does.
 
 use crate::consumer::HandleError;
+use crate::database::tablets::{TabletGenerations, is_on_tablets};
 use crate::database::{failed, misread, prepare};
 use crate::generation::StreamRange;
 use crate::log_time::LogTime;
@@ -57,19 +58,40 @@ impl VnodeGenerations {
         statement: &PreparedStatement,
         values: impl SerializeRow,
     ) -> Result<Vec<LogTime>, HandleError> {
-        const WHAT: &str = "read the CDC generations";
-        let statement = self.levelled(statement);
-        let answer = self.session.execute_unpaged(&statement, values).await;
-        let rows = answer.map_err(|e| failed(WHAT, e))?.into_rows_result();
-        let rows = rows.map_err(|e| misread(WHAT, e))?;
-        let mut times = Vec::with_capacity(rows.rows_num());
-        for row in rows.rows::<(CqlTimestamp,)>().map_err(|e| misread(WHAT, e))? {
-            let (time,) = row.map_err(|e| misread(WHAT, e))?;
-            times.push(LogTime::from_millis(time.0));
-        }
-        times.sort_unstable();
-        Ok(times)
+        times_of(&self.session, &self.levelled(statement), values).await
     }
+}
+
+/// The generations of a table: those of its own if its keyspace is on tablets, else those of the
+/// cluster.
+pub(crate) async fn generations_of(
+    session: Arc<Session>,
+    keyspace: &str,
+    table: &'static str,
+) -> Result<Arc<dyn GenerationSource>, HandleError> {
+    if is_on_tablets(&session, keyspace).await? {
+        return Ok(Arc::new(TabletGenerations::open(session, keyspace, table).await?));
+    }
+    Ok(Arc::new(VnodeGenerations::open(session).await?))
+}
+
+/// The times that a statement gives, ascending.
+pub(super) async fn times_of(
+    session: &Session,
+    statement: &PreparedStatement,
+    values: impl SerializeRow,
+) -> Result<Vec<LogTime>, HandleError> {
+    const WHAT: &str = "read the CDC generations";
+    let answer = session.execute_unpaged(statement, values).await;
+    let rows = answer.map_err(|e| failed(WHAT, e))?.into_rows_result();
+    let rows = rows.map_err(|e| misread(WHAT, e))?;
+    let mut times = Vec::with_capacity(rows.rows_num());
+    for row in rows.rows::<(CqlTimestamp,)>().map_err(|e| misread(WHAT, e))? {
+        let (time,) = row.map_err(|e| misread(WHAT, e))?;
+        times.push(LogTime::from_millis(time.0));
+    }
+    times.sort_unstable();
+    Ok(times)
 }
 
 #[async_trait]

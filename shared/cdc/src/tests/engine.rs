@@ -1,4 +1,8 @@
-//! The real statements, against the embedded engine, in real time.
+//! The real statements, against the embedded engine, in real time. Compiled twice: for a keyspace on
+//! vnodes and for one on tablets.
+
+#[path = "engine/scans.rs"]
+mod scans;
 
 use super::world::World;
 use crate::{CdcConfig, Change, ChangeConsumer, GroupDeps, GroupError, HandleError, run_group};
@@ -27,19 +31,21 @@ const COLUMNS: &str = "aggregate_id, sequence_number, event_id, aggregate_type, 
 struct Database {
     session: Arc<Session>,
     settings: Settings,
-    _server: Server,
+    server: Server,
     _directory: TempDir,
 }
 
 impl Database {
     async fn start() -> Self {
         let directory = tempfile::tempdir().expect("temporary directory");
-        let config = ServerConfig::ephemeral(directory.path());
+        let mut config = ServerConfig::ephemeral(directory.path());
+        let tablets = module_path!().ends_with("on_tablets");
+        config.engine.tablets = tablets;
         let server = Server::start(config).await.expect("the engine starts");
         let scylla = ScyllaConfig::at(server.address().to_string());
         let session = scylla.connect().await.expect("connect");
         let config = ApplyConfig {
-            keyspace: KeyspaceConfig { replication_factor: 1, tablets: false },
+            keyspace: KeyspaceConfig { replication_factor: 1, tablets },
             settings: SettingsConfig { slots: 4, safety_interval_ms: 1_000 },
             claim_timeout: Duration::from_secs(10),
         };
@@ -47,7 +53,7 @@ impl Database {
         let applied = apply(&session, KEYSPACE, &config, &sets).await.expect("migrate");
         session.refresh_metadata().await.expect("metadata");
         let (session, settings) = (Arc::new(session), applied.settings);
-        Self { session, settings, _server: server, _directory: directory }
+        Self { session, settings, server, _directory: directory }
     }
 
     async fn run(&self, cql: &str, values: impl scylla::serialize::row::SerializeRow) {
@@ -105,6 +111,9 @@ impl Database {
             letters: Arc::new(World::new()),
             settings: self.settings,
             config,
+            leases: leases::LeaseConfig::default(),
+            owned: tokio::sync::watch::Sender::default(),
+            readiness: runtime::Readiness::default(),
         };
         let stop = CancellationToken::new();
         let mut task = JoinSet::new();
@@ -348,6 +357,47 @@ async fn a_consumer_without_a_place_in_the_log_catches_up_from_the_ledger() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     group.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_are_handled_in_order_across_generations() {
+    let database = Database::start().await;
+    let seen = Arc::new(Seen::default());
+    let group = database.start_group(&seen);
+    let ids: Vec<Uuid> = (0..8).map(|_| Uuid::new_v4()).collect();
+    let mut version = 0;
+    let mut newest_ms = 0;
+    for _ in 0..3 {
+        let opened = database.server.open_generation(None, Duration::from_millis(300)).await;
+        let opened = opened.expect("a new generation");
+        let table = format!("{KEYSPACE}.{}", event_store::outbox::TABLE);
+        newest_ms = opened.tables.get(&table).copied().unwrap_or(opened.timestamp);
+        // Some are announced before the change, some after it.
+        loop {
+            version += 1;
+            let before_us = now_us();
+            for id in &ids {
+                database.append(*id, version..=version).await;
+            }
+            if before_us > newest_ms * 1000 {
+                break;
+            }
+        }
+    }
+    let version = u64::try_from(version).expect("positive");
+    let mut from_new_streams = 0;
+    for id in &ids {
+        let (_, topic) = seen.wait(*id, version).await;
+        from_new_streams += usize::from(topic.is_some());
+        assert_eq!(seen.versions(*id), (1..=version).collect::<Vec<_>>());
+    }
+    // What comes from the event store has no topic with it.
+    assert!(from_new_streams > 0, "nothing came from the newest streams");
+    wait_for_checkpoints(&database, now_us()).await;
+    group.end().await;
+    for slot in leases::list(&database.session).await.expect("list") {
+        assert_eq!(slot.generation_ms, Some(newest_ms), "{slot:?}");
+    }
 }
 
 /// Versions that the official reader was given, by aggregate.

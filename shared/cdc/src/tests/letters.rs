@@ -5,7 +5,7 @@ use super::world::{Life, Recorder, SAFETY, World, aggregate, millis, poison, sec
 use crate::config::CdcConfig;
 use crate::consumer::{ErrorClass, HandleError};
 use crate::error::EventName;
-use crate::letters::{LetterState, Refusal};
+use crate::letters::{LetterState, Letters, Refusal, SlotLetter};
 use crate::sequencer::Sequencer;
 use domain::RecordedEvent;
 use std::collections::HashSet;
@@ -59,6 +59,15 @@ async fn submit_all(sequencer: &Sequencer, events: &[RecordedEvent]) {
     for event in events {
         sequencer.submit(row(event)).await.expect("running");
     }
+}
+
+/// What happens before the first row of a slot is submitted; the only consumer is `c`.
+async fn take_over(world: &World, sequencer: &Sequencer, slot: u32, crashes: u32) {
+    let found = Letters::load(world, "c", slot).await.expect("loaded").into_iter();
+    let letters: Vec<_> = found
+        .map(|(aggregate_id, letter)| SlotLetter { consumer: 0, aggregate_id, letter })
+        .collect();
+    sequencer.take_over(slot, crashes, &letters);
 }
 
 /// Waits until the sequencer has nothing to do with an aggregate.
@@ -175,7 +184,7 @@ async fn a_takeover_loads_letters_and_does_not_try_their_events() {
     assert!(first.stop().await.is_none());
 
     let second = sequencer(&world, vec![poison.again(&world, id, 2)], &CdcConfig::default());
-    second.take_over(world.slot_of(id), 0).await.expect("loaded");
+    take_over(&world, &second, world.slot_of(id), 0).await;
     let cursor_reads = world.count().cursor_reads;
     submit_all(&second, &events[1..]).await;
     settle(&second, &events[2]).await;
@@ -196,7 +205,7 @@ async fn a_takeover_finishes_what_was_released() {
     let refusal = Refusal { event, class: ErrorClass::Poison, error: "once".to_owned() };
     world.put_letter("c", id, refusal, LetterState::Released);
     let sequencer = sequencer(&world, vec![recorder], &CdcConfig::default());
-    sequencer.take_over(world.slot_of(id), 0).await.expect("loaded");
+    take_over(&world, &sequencer, world.slot_of(id), 0).await;
     world.settled("c", id, 5).await;
     while world.letter("c", id).is_some() {
         tokio::time::sleep(millis(1)).await;
@@ -216,7 +225,7 @@ async fn poison_while_a_release_is_finished_blocks_again() {
     let refusal = Refusal { event, class: ErrorClass::Poison, error: "once".to_owned() };
     world.put_letter("c", id, refusal, LetterState::Released);
     let sequencer = sequencer(&world, vec![recorder], &CdcConfig::default());
-    sequencer.take_over(world.slot_of(id), 0).await.expect("loaded");
+    take_over(&world, &sequencer, world.slot_of(id), 0).await;
     while world.letter("c", id).is_none_or(|found| found.letter.version != 3) {
         tokio::time::sleep(millis(1)).await;
     }
@@ -346,7 +355,7 @@ async fn after_two_crashes_suspects_are_handled_one_at_a_time_and_recorded_first
     });
     let config = CdcConfig { aggregates_in_parallel_max: 4, ..CdcConfig::default() };
     let sequencer = sequencer(&world, vec![consumer], &config);
-    sequencer.take_over(1, 2).await.expect("loaded");
+    take_over(&world, &sequencer, 1, 2).await;
     let began = tokio::time::Instant::now();
     for id in ids {
         submit_all(&sequencer, &world.commit(*id, 1)).await;
@@ -372,7 +381,7 @@ async fn an_event_of_which_processes_died_too_often_goes_into_a_letter() {
     for attempt in 1..=3 {
         let consumer = Recorder::again("c", &world).taking(seconds(1_000_000));
         let sequencer = sequencer(&world, vec![consumer], &config);
-        sequencer.take_over(slot, 1 + attempt).await.expect("loaded");
+        take_over(&world, &sequencer, slot, 1 + attempt).await;
         submit_all(&sequencer, std::slice::from_ref(&event)).await;
         while world.attempts("c", id, 1) < attempt {
             tokio::time::sleep(millis(1)).await;
@@ -382,7 +391,7 @@ async fn an_event_of_which_processes_died_too_often_goes_into_a_letter() {
     }
     let consumer = Recorder::again("c", &world).taking(seconds(1_000_000));
     let sequencer = sequencer(&world, vec![consumer], &config);
-    sequencer.take_over(slot, 5).await.expect("loaded");
+    take_over(&world, &sequencer, slot, 5).await;
     settle(&sequencer, &event).await;
     let found = world.letter("c", id).expect("a letter");
     assert!(found.refusal.error.contains("3 times"), "{}", found.refusal.error);
@@ -399,7 +408,7 @@ async fn trying_a_suspect_again_is_not_another_crash() {
         refuses.is_ok().then(|| -> HandleError { transport("down") })
     });
     let sequencer = sequencer(&world, vec![consumer], &CdcConfig::default());
-    sequencer.take_over(world.slot_of(id), 2).await.expect("loaded");
+    take_over(&world, &sequencer, world.slot_of(id), 2).await;
     submit_all(&sequencer, std::slice::from_ref(&event)).await;
     world.settled("c", id, 1).await;
     assert!(world.letter("c", id).is_none());

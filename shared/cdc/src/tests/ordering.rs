@@ -4,7 +4,7 @@ use super::world::{Recorder, SLOTS, World, aggregate, millis, seconds, transport
 use crate::config::CdcConfig;
 use crate::consumer::{Change, ChangeConsumer, ErrorClass, HandleError};
 use crate::sequencer::{Parts, Sequencer};
-use crate::source::{LogRow, Ring};
+use crate::source::{Fence, LogRow, Ring};
 use domain::RecordedEvent;
 use scylla_cdc::cdc_types::StreamID;
 use std::sync::Arc;
@@ -17,10 +17,25 @@ pub(super) fn sequencer(world: &World, consumers: Vec<Recorder>, config: &CdcCon
         consumers: consumers.collect(),
         events: Arc::new(world.clone()),
         cursors: Arc::new(world.clone()),
+        fence: Arc::new(Always),
         letters: Arc::new(world.clone()),
-        slot_count: SLOTS,
+        slots: SLOTS,
     };
-    Sequencer::new(parts, config)
+    opened(Sequencer::new(parts, config))
+}
+
+/// Everything may begin at any time.
+struct Always;
+
+impl Fence for Always {
+    fn may_begin(&self, _slot: u32) -> bool {
+        true
+    }
+}
+
+fn opened(sequencer: Sequencer) -> Sequencer {
+    (0..SLOTS).for_each(|slot| sequencer.open_slot(slot));
+    sequencer
 }
 
 pub(super) fn row(event: &RecordedEvent) -> LogRow {
@@ -229,10 +244,11 @@ async fn aggregates_run_in_parallel_up_to_the_bound() {
         consumers: vec![Arc::new(Counting { running, most: most.clone() })],
         events: Arc::new(world.clone()),
         cursors: Arc::new(world.clone()),
+        fence: Arc::new(Always),
         letters: Arc::new(world.clone()),
-        slot_count: SLOTS,
+        slots: SLOTS,
     };
-    let sequencer = Sequencer::new(parts, &config);
+    let sequencer = opened(Sequencer::new(parts, &config));
     for number in 0..50 {
         for event in world.commit(aggregate(number), 1) {
             sequencer.submit(row(&event)).await.expect("running");
@@ -290,4 +306,39 @@ async fn stopping_finishes_the_event_in_hand_and_stores_its_cursor() {
     assert!(sequencer.stop().await.is_none());
     assert_eq!(world.handled("c", id), [1]);
     assert_eq!(world.cursor("c", id), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn closing_a_slot_finishes_what_is_in_hand_and_forgets_the_rest() {
+    let world = World::new();
+    let consumer = Recorder::new("c", &world).taking(seconds(3));
+    let sequencer = sequencer(&world, vec![consumer], &CdcConfig::default());
+    let (id, other) = (aggregate(1), (2..).map(aggregate));
+    let slot = world.slot_of(id);
+    let other = { other }.find(|other| world.slot_of(*other) != slot).expect("some");
+    let events = world.commit(id, 3);
+    for event in &events {
+        sequencer.submit(row(event)).await.expect("running");
+    }
+    let waiting = ring(&events[2]);
+    let closing = async {
+        tokio::time::sleep(seconds(1)).await;
+        let began = tokio::time::Instant::now();
+        sequencer.close(slot).await;
+        assert_eq!(began.elapsed(), seconds(2), "the event in hand");
+    };
+    let (settled, ()) = tokio::join!(sequencer.settle(&waiting), closing);
+    assert!(settled.is_err(), "nobody settles it here");
+    assert_eq!((world.handled("c", id), world.cursor("c", id)), (vec![1], 1));
+    assert!(!sequencer.submit(row(&events[1])).await.expect("running"), "closed");
+    let event = &world.commit(other, 1)[0];
+    sequencer.submit(row(event)).await.expect("running");
+    world.settled("c", other, 1).await;
+
+    let reads = world.count().cursor_reads;
+    sequencer.open_slot(slot);
+    sequencer.submit(row(&events[1])).await.expect("running");
+    world.settled("c", id, 2).await;
+    assert_eq!(world.count().cursor_reads, reads + 1, "its cursor is read anew");
+    assert_eq!(world.handled("c", id), [1, 2]);
 }

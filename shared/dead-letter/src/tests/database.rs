@@ -6,8 +6,8 @@ use crate::table::Table;
 use cdc::{ErrorClass, EventName, Refusal};
 use embedded_scylla::faults::{Answer, FaultKind, FaultRule};
 use embedded_scylla::server::{Server, ServerConfig};
-use runtime::ScyllaConfig;
 use runtime::schema::{ApplyConfig, KeyspaceConfig, SettingsConfig, apply};
+use runtime::{ScyllaConfig, Settings};
 use scylla::client::session::Session;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +22,7 @@ pub(super) const CONSUMER: &str = "orders@1";
 pub(super) struct Database {
     pub(super) session: Arc<Session>,
     pub(super) table: Table,
+    pub(super) settings: Settings,
     server: Server,
     _directory: TempDir,
 }
@@ -41,10 +42,10 @@ impl Database {
         };
         let sets =
             [leases::MIGRATIONS, event_store::MIGRATIONS, cdc::MIGRATIONS, crate::MIGRATIONS];
-        apply(&session, "letters_test", &config, &sets).await.expect("migrate");
+        let applied = apply(&session, "letters_test", &config, &sets).await.expect("migrate");
         let session = Arc::new(session);
         let table = Table::open(session.clone()).await.expect("statements are valid");
-        Self { session, table, server, _directory: directory }
+        Self { session, table, settings: applied.settings, server, _directory: directory }
     }
 
     pub(super) async fn run(&self, cql: &str, values: impl scylla::serialize::row::SerializeRow) {
@@ -84,15 +85,8 @@ impl Database {
 
     /// Makes the next `count` changes of letters go wrong.
     pub(super) fn befall(&self, kind: FaultKind, count: u64, answer: Answer) {
-        let rule = FaultRule {
-            kind,
-            table: Some("dead_letter_queue".to_owned()),
-            count,
-            probability: 1.0,
-            delay_ms: 0,
-            on_touch: None,
-            answer,
-        };
+        let (table, answer) = (Some("dead_letter_queue".to_owned()), Some(answer));
+        let rule = FaultRule { table, count, answer, ..FaultRule::new(kind) };
         self.server.faults().add(rule).expect("a good rule");
     }
 

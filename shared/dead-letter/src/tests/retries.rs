@@ -189,6 +189,7 @@ async fn in_a_slot_that_was_given_up_nothing_further_begins() {
     life.hold([SLOT + 1]);
     tokio::time::sleep(Duration::from_secs(2)).await;
     let reached = world.cursor_now(id);
+    assert_eq!(life.slots(), [SLOT + 1], "released once nothing was in hand");
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(world.cursor_now(id), reached);
     life.hold([SLOT]);

@@ -5,16 +5,16 @@ use crate::change::{self, Change, Changed};
 use crate::letter::{Key, Letter, Stamp, Stored};
 use crate::operator::{Actor, Operator, Retried};
 use crate::store::LetterStore;
-use crate::{LetterBox, ReplayTarget, Retrier, RetryConfig, Target};
+use crate::{LetterBox, RetrierDeps, RetryConfig, run_retrier};
 use async_trait::async_trait;
 use cdc::{ChangeConsumer, ErrorClass, HandleError, LetterKey, LetterState, Letters, Replay};
 use embedded_scylla::faults::{Answer, FaultKind};
-use runtime::{BackoffConfig, CancellationToken};
+use leases::LeaseConfig;
+use runtime::{BackoffConfig, CancellationToken, Readiness};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -226,22 +226,24 @@ async fn the_retrier_works_on_the_real_tables() {
     let consumer = Arc::new(Consumer::default());
     consumer.is_broken.store(true, Ordering::SeqCst);
     let replay = Replay::open(database.session.clone(), Duration::from_secs(5), 2).await;
-    let replay = Arc::new(replay.expect("open"));
-    let target: Arc<dyn Target> = Arc::new(ReplayTarget::new(consumer.clone(), replay.clone()));
+    let replay = replay.expect("open");
     let config = RetryConfig {
         scan_interval_ms: 20,
         attempts_max: 1_000,
         backoff: BackoffConfig { initial_ms: 10, max_ms: 20 },
         ..RetryConfig::default()
     };
-    let retrier = Retrier::open(database.session.clone(), vec![target], config).await;
-    let (_held, holding) = watch::channel(BTreeSet::from([key.slot]));
+    let deps = RetrierDeps {
+        session: database.session.clone(),
+        consumers: vec![consumer.clone()],
+        settings: database.settings,
+        config,
+        leases: LeaseConfig::default(),
+        readiness: Readiness::default(),
+    };
     let stop = CancellationToken::new();
     let mut running = JoinSet::new();
-    running.spawn({
-        let (retrier, stop) = (retrier.expect("open"), stop.clone());
-        async move { retrier.run(holding, stop).await }
-    });
+    running.spawn(run_retrier(deps, stop.clone()));
     until("it is tried again", async || database.letter(&key).await.attempts >= 3).await;
     consumer.is_broken.store(false, Ordering::SeqCst);
     until("the letter is gone", async || database.stored(&key).await.is_none()).await;

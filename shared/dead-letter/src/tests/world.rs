@@ -7,15 +7,17 @@
 use crate::error::LetterError;
 use crate::letter::{Key, Letter, Stored, Summary, Unreadable};
 use crate::letter_box::LetterBox;
+use crate::retrier::Retrier;
+use crate::slots::{Hold, Slots};
 use crate::store::{LetterStore, Listing, Strength};
 use crate::target::Target;
-use crate::{Retrier, RetrierError, RetryConfig};
+use crate::{RetrierError, RetryConfig};
 use async_trait::async_trait;
-use cdc::{ErrorClass, EventName, HandleError, LetterKey, Letters, Refusal, ReplayError};
+use cdc::{ErrorClass, EventName, HandleError, LetterKey, Letters, MayBegin, Refusal, ReplayError};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use runtime::BackoffConfig;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -366,11 +368,7 @@ impl Target for World {
         Ok(self.ask(read).await?)
     }
 
-    async fn to_tail(
-        &self,
-        aggregate_id: Uuid,
-        stop: &CancellationToken,
-    ) -> Result<u64, ReplayError> {
+    async fn to_tail(&self, aggregate_id: Uuid, may_begin: &MayBegin) -> Result<u64, ReplayError> {
         let surroundings = |source: HandleError| ReplayError::Surroundings {
             consumer: CONSUMER.to_owned(),
             aggregate_id,
@@ -384,7 +382,7 @@ impl Target for World {
                 return Ok(cursor);
             }
             for version in cursor + 1..=tail {
-                if stop.is_cancelled() {
+                if !may_begin() {
                     return Err(ReplayError::Stopped);
                 }
                 self.handle(aggregate_id, version).await.map_err(|source| ReplayError::Event {
@@ -404,9 +402,51 @@ pub(super) fn unreadable(aggregate_id: Uuid) -> Stored {
     Stored::Unreadable(Unreadable { key: key(aggregate_id), reason, revision: Some(7), attempt })
 }
 
+/// Slots that a test gives and takes.
+pub(super) struct Given {
+    held: Mutex<BTreeMap<u32, Hold>>,
+    changes: watch::Sender<u64>,
+}
+
+impl Given {
+    fn new() -> Arc<Self> {
+        let held = Mutex::new(BTreeMap::from([(SLOT, Hold::Work)]));
+        Arc::new(Self { held, changes: watch::Sender::new(0) })
+    }
+
+    fn hold(&self, slots: impl IntoIterator<Item = u32>) {
+        {
+            let mut held = self.held.lock().expect("not poisoned");
+            held.values_mut().for_each(|hold| *hold = Hold::End);
+            held.extend(slots.into_iter().map(|slot| (slot, Hold::Work)));
+        }
+        self.changes.send_modify(|count| *count += 1);
+    }
+}
+
+#[async_trait]
+impl Slots for Given {
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    fn held(&self) -> BTreeMap<u32, Hold> {
+        self.held.lock().expect("not poisoned").clone()
+    }
+
+    fn may_begin(&self, slot: u32) -> bool {
+        self.held().get(&slot) == Some(&Hold::Work)
+    }
+
+    async fn end(&self, slot: u32) {
+        self.held.lock().expect("not poisoned").remove(&slot);
+        self.changes.send_modify(|count| *count += 1);
+    }
+}
+
 /// A retrier at work. Dropping it kills it wherever it is.
 pub(super) struct Life {
-    held: watch::Sender<BTreeSet<u32>>,
+    given: Arc<Given>,
     stop: CancellationToken,
     task: JoinSet<Result<(), RetrierError>>,
 }
@@ -417,20 +457,26 @@ impl Life {
     }
 
     pub(super) fn with(world: &World, config: RetryConfig) -> Self {
-        let (held, holding) = watch::channel(BTreeSet::from([SLOT]));
+        let given = Given::new();
         let target: Arc<dyn Target> = Arc::new(world.clone());
         let retrier = Retrier::over(Arc::new(world.clone()), vec![target], config);
         let stop = CancellationToken::new();
         let mut task = JoinSet::new();
         task.spawn({
-            let stop = stop.clone();
-            async move { retrier.run(holding, stop).await }
+            let (slots, stop): (Arc<dyn Slots>, _) = (given.clone(), stop.clone());
+            async move { retrier.run(&slots, &stop).await }
         });
-        Self { held, stop, task }
+        Self { given, stop, task }
     }
 
+    /// Gives it these slots and takes all others.
     pub(super) fn hold(&self, slots: impl IntoIterator<Item = u32>) {
-        self.held.send(slots.into_iter().collect()).expect("it runs");
+        self.given.hold(slots);
+    }
+
+    /// The slots that it has not given up.
+    pub(super) fn slots(&self) -> Vec<u32> {
+        self.given.held().into_keys().collect()
     }
 
     /// Asks it to end, and waits until it has.

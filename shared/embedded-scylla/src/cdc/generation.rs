@@ -1,4 +1,4 @@
-//! The one CDC generation of a data directory: token ranges, one stream for each.
+//! One CDC generation: token ranges, one stream for each, from when on.
 
 use rand::RngCore;
 use serde::{Deserialize, Serialize};
@@ -30,7 +30,8 @@ impl StreamId {
     }
 }
 
-/// Identity of a node and its CDC generation; made at the first boot, never changed.
+/// A set of CDC streams; never changed once made. The first one, made at the first boot, also says
+/// who the node is and which tokens it has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Generation {
     /// The node's id.
@@ -45,8 +46,29 @@ pub struct Generation {
 }
 
 impl Generation {
-    /// A new generation of `ranges` equal ranges (at least one), begun 60 s before `now_millis`.
+    /// A new node's generation of `ranges` equal ranges (at least one), begun 60 s before
+    /// `now_millis`.
     pub fn first(ranges: usize, now_millis: i64) -> Self {
+        Self::even(Uuid::new_v4(), ranges, now_millis - 60_000)
+    }
+
+    /// A generation of `ranges` equal ranges (at least one) that begins then.
+    pub fn even(host_id: Uuid, ranges: usize, time_millis: i64) -> Self {
+        Self::cut(host_id, ranges, time_millis, |index| index)
+    }
+
+    /// The same for a table's tablets, whose streams have no index. Their number is rounded up to a
+    /// power of two.
+    pub fn of_tablets(host_id: Uuid, tablets: usize, time_millis: i64) -> Self {
+        Self::cut(host_id, tablets.next_power_of_two(), time_millis, |_| 0)
+    }
+
+    fn cut(
+        host_id: Uuid,
+        ranges: usize,
+        time_millis: i64,
+        index_of: impl Fn(usize) -> usize,
+    ) -> Self {
         let ranges = ranges.max(1);
         let step = (1i128 << 64) / ranges as i128;
         // The last range ends at the highest token, so none is shorter than the others by more
@@ -60,9 +82,9 @@ impl Generation {
         let streams = tokens
             .iter()
             .enumerate()
-            .map(|(index, token)| StreamId::new(*token, index, rand::rng().next_u64()))
+            .map(|(index, token)| StreamId::new(*token, index_of(index), rand::rng().next_u64()))
             .collect();
-        Self { host_id: Uuid::new_v4(), time_millis: now_millis - 60_000, tokens, streams }
+        Self { host_id, time_millis, tokens, streams }
     }
 
     /// Refuses what cannot have been a generation: it comes from a file.
@@ -72,6 +94,11 @@ impl Generation {
             anyhow::bail!("tokens and streams do not match");
         }
         Ok(())
+    }
+
+    /// The first write timestamp that belongs to it.
+    pub fn begins_micros(&self) -> i64 {
+        self.time_millis.saturating_mul(1000)
     }
 
     /// The index of the range that a token of a base table falls into.

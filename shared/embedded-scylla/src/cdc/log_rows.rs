@@ -67,6 +67,11 @@ impl Log {
         })
     }
 
+    /// Where the log's rows are stored.
+    pub(super) fn storage_id(&self) -> u32 {
+        self.table.storage_id
+    }
+
     /// The group's rows as a change of its stream's partition.
     pub(super) fn mutation(
         &self,

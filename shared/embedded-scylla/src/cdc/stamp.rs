@@ -1,5 +1,6 @@
 //! `cdc$time` of a group, and which write timestamps a log takes.
 
+use super::{Generation, History};
 use crate::error::{CqlError, Result};
 use crate::storage::WriteContext;
 use crate::types::timeuuid;
@@ -19,7 +20,6 @@ const GROUP_BITS: u32 = 10;
 /// is signed), so that groups with equal timestamps are logged in the order of their commits.
 pub(super) struct Stamps {
     now: i64,
-    begun: i64,
     /// A timestamp that no other commit has, and how many groups have used it.
     commit: Option<(i64, u64)>,
 }
@@ -27,24 +27,27 @@ pub(super) struct Stamps {
 impl Stamps {
     pub(super) fn new(context: &WriteContext<'_>) -> Self {
         // Timestamps that the server gave are never too late, even if its clock stepped back.
-        let now = context.now_micros().max(context.last_timestamp());
-        let begun = context.generation().time_millis.saturating_mul(1000);
-        Self { now, begun, commit: None }
+        Self { now: context.now_micros().max(context.last_timestamp()), commit: None }
     }
 
     /// The time of the next group.
-    pub(super) fn time(&mut self, context: &mut WriteContext<'_>, timestamp: i64) -> Result<Uuid> {
-        self.check(timestamp)?;
+    pub(super) fn time(&mut self, context: &mut WriteContext<'_>, timestamp: i64) -> Uuid {
         let (commit, group) = match self.commit {
             Some((commit, group)) if group < 1 << GROUP_BITS => (commit, group),
             _ => (context.next_timestamp(), 0),
         };
         self.commit = Some((commit, group + 1));
         let count = (commit as u64) << GROUP_BITS | group;
-        Ok(timeuuid::from_micros(timestamp, low_bytes(count)))
+        timeuuid::from_micros(timestamp, low_bytes(count))
     }
 
-    fn check(&self, timestamp: i64) -> Result<()> {
+    /// The generation that takes a write of this timestamp. An earlier one than the current takes
+    /// what is only a little late.
+    pub(super) fn generation<'a>(
+        &self,
+        history: &'a History,
+        timestamp: i64,
+    ) -> Result<&'a Generation> {
         if timestamp > self.now.saturating_add(LEEWAY_MICROS) {
             return Err(CqlError::invalid(format!(
                 "cdc: attempted to get a stream \"from the future\" ({}; current server time: {}). \
@@ -57,7 +60,9 @@ impl Stamps {
                 date(self.now)
             )));
         }
-        if timestamp < self.begun {
+        let is_late = timestamp <= self.now.saturating_sub(LEEWAY_MICROS);
+        let current = history.at(self.now).ok_or_else(|| self.no_stream())?;
+        if is_late && timestamp < current.begins_micros() {
             return Err(CqlError::invalid(format!(
                 "cdc: attempted to get a stream \"from the past\" ({}; current server time: {}). \
                  With CDC you cannot send writes with timestamps too far into the past, because \
@@ -69,7 +74,14 @@ impl Stamps {
                 date(self.now)
             )));
         }
-        Ok(())
+        history.at(timestamp).map(|generation| &**generation).ok_or_else(|| self.no_stream())
+    }
+
+    fn no_stream(&self) -> CqlError {
+        CqlError::server(format!(
+            "cdc: could not find any CDC stream (current server time: {}).",
+            date(self.now)
+        ))
     }
 }
 

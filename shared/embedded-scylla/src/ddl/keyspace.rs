@@ -1,5 +1,6 @@
 //! Keyspaces. One node satisfies every replication factor; it is kept for clients to read.
 
+use super::tablets::{self, Clause};
 use super::{Editor, NAME_MAX, is_name, refuse_system};
 use crate::ast::Property;
 use crate::error::{CqlError, ErrorKind, Result};
@@ -7,7 +8,7 @@ use crate::schema::Keyspace;
 use std::collections::BTreeMap;
 
 const PACKAGE: &str = "org.apache.cassandra.locator.";
-const NETWORK_TOPOLOGY: &str = "NetworkTopologyStrategy";
+pub(super) const NETWORK_TOPOLOGY: &str = "NetworkTopologyStrategy";
 const STRATEGIES: [&str; 4] =
     ["SimpleStrategy", NETWORK_TOPOLOGY, "LocalStrategy", "EverywhereStrategy"];
 
@@ -40,8 +41,10 @@ pub(super) fn create(
     let Some(replication) = properties.replication else {
         return Err(CqlError::config("Missing mandatory replication strategy class"));
     };
+    let tablets = tablets::of_new_keyspace(editor, name, &replication, properties.tablets)?;
     let keyspace = Keyspace {
         name: name.to_owned(),
+        tablets,
         replication,
         durable_writes: properties.durable_writes.unwrap_or(true),
         tables: BTreeMap::new(),
@@ -61,6 +64,7 @@ pub(super) fn alter(
     let Some(keyspace) = editor.keyspace(name) else {
         return Err(CqlError::invalid(format!("Unknown keyspace {name}")));
     };
+    tablets::check_altered(keyspace, properties.tablets)?;
     if let Some(replication) = properties.replication {
         keyspace.replication = replication;
     }
@@ -88,6 +92,7 @@ pub(super) fn drop(editor: &mut Editor, name: &str, if_exists: bool) -> Result<(
 struct Properties {
     replication: Option<BTreeMap<String, String>>,
     durable_writes: Option<bool>,
+    tablets: Option<Clause>,
 }
 
 impl Properties {
@@ -101,7 +106,9 @@ impl Properties {
                 ("durable_writes", Property::Simple(value)) => {
                     properties.durable_writes = Some(boolean("durable_writes", value)?);
                 }
-                ("tablets", Property::Map(options)) => tablets(keyspace, options)?,
+                ("tablets", Property::Map(options)) => {
+                    properties.tablets = Some(tablets::clause(options)?);
+                }
                 ("storage", Property::Map(_)) => {}
                 ("replication" | "durable_writes" | "tablets" | "storage", _) => {
                     return Err(CqlError::new(
@@ -174,24 +181,4 @@ fn replication(keyspace: &str, options: &[(String, String)]) -> Result<BTreeMap<
     }
     options.insert("class".to_owned(), full_name);
     Ok(options)
-}
-
-/// Keyspaces are always of the vnode kind.
-fn tablets(keyspace: &str, options: &[(String, String)]) -> Result<()> {
-    for (name, value) in options {
-        match (name.as_str(), value.to_ascii_lowercase().as_str()) {
-            ("enabled", "false") => {}
-            ("enabled", "true") | ("initial", _) => {
-                return Err(CqlError::config(format!(
-                    "Cannot create keyspace {keyspace} with tablets: CDC and LWT do not work with them (see issue #16317); use tablets = {{'enabled': false}}"
-                )));
-            }
-            _ => {
-                return Err(CqlError::config(format!(
-                    "Invalid option {name} or value {value} for tablets"
-                )));
-            }
-        }
-    }
-    Ok(())
 }

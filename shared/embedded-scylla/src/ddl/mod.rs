@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | `keyspace` | keyspaces and their replication |
 //! | `table`, `alter` | tables, with the logs that belong to them |
+//! | `tablets` | which tables have streams of their own |
 //! | `options`, `cdc_options` | `WITH …` |
 
 mod alter;
@@ -12,6 +13,7 @@ mod cdc_options;
 mod keyspace;
 pub(crate) mod options;
 mod table;
+mod tablets;
 
 pub(crate) use keyspace::DATA_CENTER;
 
@@ -28,12 +30,15 @@ use uuid::Uuid;
 const NAME_MAX: usize = 192;
 
 /// Runs one statement. What changed, the statement's own object first; nothing changed: nothing.
+/// `tablets`: how many a table gets, if keyspaces may be on tablets.
 pub(crate) fn run(
     context: &mut WriteContext<'_>,
     statement: &Statement,
+    tablets: Option<u32>,
 ) -> Result<Vec<SchemaChange>> {
     let mut editor = Editor {
         catalog: Catalog::clone(context.catalog()),
+        tablets,
         changes: Vec::new(),
         dropped: Vec::new(),
         touched: false,
@@ -60,6 +65,7 @@ pub(crate) fn run(
         if !editor.changes.is_empty() {
             editor.catalog.version = Uuid::new_v4();
         }
+        tablets::follow(context, &editor)?;
         context.set_catalog(editor.catalog);
         editor.dropped.into_iter().for_each(|id| context.drop_storage(id));
     }
@@ -69,6 +75,8 @@ pub(crate) fn run(
 /// A catalog that is being changed.
 struct Editor {
     catalog: Catalog,
+    /// How many tablets a table gets, if keyspaces may be on tablets.
+    tablets: Option<u32>,
     changes: Vec<SchemaChange>,
     dropped: Vec<u32>,
     touched: bool,

@@ -1,8 +1,10 @@
 //! What the engine needs to know, and its bounds.
 
+use crate::faults::Faults;
 use crate::storage::{Durability, StorageOptions};
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 const MIB: usize = 1024 * 1024;
 
@@ -15,6 +17,11 @@ pub struct EngineConfig {
     pub durability: Durability,
     /// Token ranges and CDC streams of a new data directory.
     pub token_ranges: usize,
+    /// Whether keyspaces may be on tablets, as on ScyllaDB 2025.4; without, as on 5.4, none is.
+    pub tablets: bool,
+    /// Tablets, and with CDC streams, of a new table on tablets unless its keyspace says how many;
+    /// rounded up to a power of two.
+    pub tablets_per_table: u32,
     /// What `system.local` shows; by default the address that the client connected to.
     pub rpc_address: Option<IpAddr>,
     /// What `system.local` shows.
@@ -45,6 +52,8 @@ impl EngineConfig {
             data_dir: data_dir.into(),
             durability: storage.durability,
             token_ranges: storage.token_ranges,
+            tablets: false,
+            tablets_per_table: 4,
             rpc_address: None,
             cluster_name: "embedded-scylla".to_owned(),
             statement_bytes_max: 4 * MIB,
@@ -58,8 +67,9 @@ impl EngineConfig {
         }
     }
 
-    pub(super) fn storage(&self) -> StorageOptions {
+    pub(super) fn storage(&self, faults: Arc<Faults>) -> StorageOptions {
         StorageOptions {
+            faults,
             durability: self.durability,
             token_ranges: self.token_ranges,
             ..self.storage.clone()

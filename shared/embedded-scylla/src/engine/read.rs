@@ -4,6 +4,7 @@ use super::{Engine, is_serial};
 use crate::error::{CqlError, Result};
 use crate::execute::later::Ended;
 use crate::execute::select::{BoundSelect, ResultLimits};
+use crate::faults::{Asked, StatementKind, Touched};
 use crate::plan::select::SelectPlan;
 use crate::protocol::{QueryParams, Response, Rows, Value, consistency};
 use crate::schema::{CqlType, Partitioner};
@@ -37,18 +38,24 @@ impl Engine {
                 "SERIAL/LOCAL_SERIAL consistency may only be requested for one partition at a time",
             ));
         }
-        let rows = if table.is_virtual {
-            bound.run(&self.virtual_reader(connection))?
-        } else {
+        let fault = {
+            let table = Touched::from(&**table);
+            self.inner.faults.take(StatementKind::Read, std::iter::once(table))
+        };
+        let asked = Asked { consistency: params.consistency, write_type: "SIMPLE" };
+        let run = async {
+            if table.is_virtual {
+                return bound.run(&self.virtual_reader(connection));
+            }
             if serial {
                 self.finish_put_off(&bound, plan).await?;
             }
             if table.partitioner == Partitioner::Cdc {
                 self.raise_floor(&bound, plan).await;
             }
-            self.read(bound).await?
+            self.read(bound).await
         };
-        Ok(Response::Rows(rows))
+        Ok(Response::Rows(self.meet(fault, asked, run).await?))
     }
 
     /// Short reads run where they are; whatever may take long has a thread of its own.
@@ -99,10 +106,12 @@ impl Engine {
 
     fn virtual_reader(&self, connection: &ConnectionContext) -> VirtualReader {
         let config = &self.inner.config;
+        let view = self.inner.storage.view();
         VirtualReader {
-            catalog: Arc::clone(self.inner.storage.view().catalog()),
+            catalog: Arc::clone(view.catalog()),
             node: Node {
-                generation: self.inner.storage.generation(),
+                streams: Arc::clone(view.streams()),
+                tablets: config.tablets,
                 cluster_name: config.cluster_name.clone(),
                 rpc_address: config.rpc_address.unwrap_or(connection.local_address.ip()),
             },

@@ -8,15 +8,16 @@ use crate::execute::bindings::check_batched;
 use crate::execute::later::{Ended, PutOff};
 use crate::execute::lwt::{Lwt, Outcome};
 use crate::execute::modify::{BoundModify, apply, check_tables, mutations};
-use crate::faults::LwtFault;
+use crate::faults::{Asked, Fault, StatementKind, Touched};
 use crate::mutation::PartitionKey;
 use crate::plan::conditions::CasResult;
 use crate::plan::modify::{Kind, ModifyPlan};
 use crate::plan::terms::Bindings;
 use crate::plan::{BatchPlan, Plan, batch};
 use crate::protocol::{
-    BatchRequest, BatchStatement, QueryParams, Response, Rows, Value, consistency,
+    BatchKind, BatchRequest, BatchStatement, QueryParams, Response, Rows, Value, consistency,
 };
+use crate::schema::{Partitioner, Table};
 use crate::server::ConnectionContext;
 use crate::storage::{ReadRows, WriteContext};
 use std::collections::HashSet;
@@ -49,7 +50,10 @@ impl Engine {
         let bound = vec![BoundModify::bind(plan, &self.bindings(values))?];
         match &plan.cas {
             Some(cas) => self.lwt(Lwt::new(bound, cas.clone())?, levels.serial).await,
-            None => self.write(bound, params.timestamp).await,
+            None => {
+                let asked = Asked { consistency: levels.consistency, write_type: "SIMPLE" };
+                self.write(bound, params.timestamp, StatementKind::Write, asked).await
+            }
         }
     }
 
@@ -69,7 +73,7 @@ impl Engine {
             .iter()
             .map(|statement| BoundModify::bind(statement, &bindings))
             .collect::<Result<_>>()?;
-        self.run_batch(bound, plan.cas.as_ref(), timestamp, levels).await
+        self.run_batch(plan.kind, bound, plan.cas.as_ref(), timestamp, levels).await
     }
 
     /// One attempt at a protocol batch.
@@ -101,27 +105,35 @@ impl Engine {
         }
         batch::check(request.kind, &plans, false)?;
         let cas = batch::cas_result(&plans);
-        self.run_batch(bound, cas.as_ref(), request.timestamp, levels).await
+        self.run_batch(request.kind, bound, cas.as_ref(), request.timestamp, levels).await
     }
 
     async fn run_batch(
         &self,
+        kind: BatchKind,
         bound: Vec<BoundModify>,
         cas: Option<&CasResult>,
         timestamp: Option<i64>,
         levels: Levels,
     ) -> Result<Response> {
-        let kind = if cas.is_some() { "lwt_batch" } else { "batch" };
+        let counted = if cas.is_some() { "lwt_batch" } else { "batch" };
         let first = bound.first().map(|statement| Arc::clone(&statement.plan.table));
         let (keyspace, table) =
             first.as_ref().map_or(("", ""), |table| (table.keyspace.as_str(), table.name.as_str()));
-        self.inner.metrics.request(kind, keyspace, table);
+        self.inner.metrics.request(counted, keyspace, table);
         levels.check(cas.is_some())?;
         self.check_size(&bound)?;
         match cas {
             _ if bound.is_empty() => Ok(Response::Void),
             Some(cas) => self.lwt(Lwt::new(bound, cas.clone())?, levels.serial).await,
-            None => self.write(bound, timestamp).await,
+            None => {
+                let write_type = match kind {
+                    BatchKind::Unlogged => "UNLOGGED_BATCH",
+                    BatchKind::Logged | BatchKind::Counter => "BATCH",
+                };
+                let asked = Asked { consistency: levels.consistency, write_type };
+                self.write(bound, timestamp, StatementKind::Batch, asked).await
+            }
         }
     }
 
@@ -145,6 +157,20 @@ impl Engine {
         &self,
         statements: Vec<BoundModify>,
         timestamp: Option<i64>,
+        kind: StatementKind,
+        asked: Asked,
+    ) -> Result<Response> {
+        let fault = {
+            let tables = statements.iter().map(|statement| Touched::from(&*statement.plan.table));
+            self.inner.faults.take(kind, tables)
+        };
+        self.meet(fault, asked, self.run_write(statements, timestamp)).await
+    }
+
+    async fn run_write(
+        &self,
+        statements: Vec<BoundModify>,
+        timestamp: Option<i64>,
     ) -> Result<Response> {
         let job = move |context: &mut WriteContext<'_>| {
             let tables = statements.iter().map(|statement| &statement.plan.table);
@@ -157,39 +183,71 @@ impl Engine {
     }
 
     async fn lwt(&self, lwt: Lwt, serial: Option<u16>) -> Result<Response> {
-        let table = Arc::clone(lwt.table());
-        match self.inner.faults.take_lwt(&table.keyspace, &table.name) {
-            None => self.run_lwt(lwt).await,
-            Some(LwtFault::AppliedLate { delay }) => {
-                let answer = self.run_lwt(lwt).await;
+        self.refuse_log_on_tablets(lwt.table())?;
+        let fault = {
+            let table = Touched::from(&**lwt.table());
+            self.inner.faults.take(StatementKind::Lwt, std::iter::once(table))
+        };
+        let consistency = serial.unwrap_or(consistency::SERIAL);
+        let asked = Asked { consistency, write_type: "CAS" };
+        let Some(Fault::Later { answer, delay, on_touch }) = fault else {
+            return self.meet(fault, asked, self.run_lwt(lwt)).await;
+        };
+        let put_off = PutOff::new(lwt);
+        let waits = on_touch && self.inner.later.wait_for_touch(&put_off);
+        if let Some(delay) = delay {
+            // What still waits when the engine is dropped is lost.
+            let inner = Arc::downgrade(&self.inner);
+            self.inner.timers.spawn(async move {
+                tokio::time::sleep(delay).await;
+                if let Some(inner) = inner.upgrade() {
+                    Self { inner }.run_put_off(put_off).await;
+                }
+            });
+        } else if !waits {
+            self.run_put_off(put_off).await;
+        }
+        Err(answer.give(asked).await)
+    }
+
+    /// On tablets the log has no Paxos state of its own.
+    fn refuse_log_on_tablets(&self, table: &Table) -> Result<()> {
+        if table.partitioner != Partitioner::Cdc {
+            return Ok(());
+        }
+        let view = self.inner.storage.view();
+        let keyspace = view.catalog().keyspaces.get(&table.keyspace);
+        if keyspace.is_some_and(|keyspace| keyspace.tablets.is_some()) {
+            return Err(CqlError::invalid(format!(
+                "LWT is not supported on CDC log tables in keyspaces with tablets ({}.{})",
+                table.keyspace, table.name
+            )));
+        }
+        Ok(())
+    }
+
+    /// Runs a statement as its fault will have it; what runs later is for the caller.
+    pub(super) async fn meet<T>(
+        &self,
+        fault: Option<Fault>,
+        asked: Asked,
+        run: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        match fault {
+            None | Some(Fault::Later { .. }) => run.await,
+            Some(Fault::Late { delay }) => {
+                let answer = run.await;
                 tokio::time::sleep(delay).await;
                 answer
             }
-            Some(LwtFault::AppliedTimeout { answer, delay }) => {
-                self.run_lwt(lwt).await?;
+            Some(Fault::Applied { answer, delay }) => {
+                run.await?;
                 tokio::time::sleep(delay).await;
-                Err(answer.give(serial).await)
+                Err(answer.give(asked).await)
             }
-            Some(LwtFault::NotAppliedTimeout { answer, delay }) => {
+            Some(Fault::Never { answer, delay }) => {
                 tokio::time::sleep(delay).await;
-                Err(answer.give(serial).await)
-            }
-            Some(LwtFault::AppliedLater { answer, delay, on_touch }) => {
-                let put_off = PutOff::new(lwt);
-                let waits = on_touch && self.inner.later.wait_for_touch(&put_off);
-                if let Some(delay) = delay {
-                    // What still waits when the engine is dropped is lost.
-                    let inner = Arc::downgrade(&self.inner);
-                    self.inner.timers.spawn(async move {
-                        tokio::time::sleep(delay).await;
-                        if let Some(inner) = inner.upgrade() {
-                            Self { inner }.run_put_off(put_off).await;
-                        }
-                    });
-                } else if !waits {
-                    self.run_put_off(put_off).await;
-                }
-                Err(answer.give(serial).await)
+                Err(answer.give(asked).await)
             }
         }
     }
@@ -224,8 +282,10 @@ impl Engine {
         };
         self.inner.metrics.request(kind, "", "");
         let statement = Arc::clone(statement);
-        let changes =
-            self.inner.storage.write(move |context| ddl::run(context, &statement)).await?;
+        let config = &self.inner.config;
+        let tablets = config.tablets.then_some(config.tablets_per_table);
+        let run = move |context: &mut WriteContext<'_>| ddl::run(context, &statement, tablets);
+        let changes = self.inner.storage.write(run).await?;
         let mut changes = changes.into_iter();
         let Some(first) = changes.next() else { return Ok(Response::Void) };
         for change in std::iter::once(first.clone()).chain(changes) {

@@ -57,6 +57,8 @@ pub(crate) enum Plan {
 /// A batch that came as text.
 #[derive(Debug)]
 pub(crate) struct BatchPlan {
+    /// Logged or not.
+    pub(crate) kind: crate::protocol::BatchKind,
     /// In order.
     pub(crate) statements: Vec<Arc<ModifyPlan>>,
     /// Of the batch as a whole.
@@ -169,7 +171,7 @@ impl Planner<'_> {
         }
         batch::check(batch.kind, &statements, using.has_timestamp())?;
         let cas = batch::cas_result(&statements);
-        Ok(Plan::Batch(Arc::new(BatchPlan { statements, using, cas })))
+        Ok(Plan::Batch(Arc::new(BatchPlan { kind: batch.kind, statements, using, cas })))
     }
 }
 

@@ -21,6 +21,8 @@ struct KeyspaceRecord {
     name: String,
     replication: BTreeMap<String, String>,
     durable_writes: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tablets: Option<u32>,
     tables: Vec<TableRecord>,
 }
 
@@ -68,6 +70,7 @@ fn keyspace_record(keyspace: &Keyspace) -> KeyspaceRecord {
         name: keyspace.name.clone(),
         replication: keyspace.replication.clone(),
         durable_writes: keyspace.durable_writes,
+        tablets: keyspace.tablets,
         tables: keyspace.tables.values().map(|table| table_record(table)).collect(),
     }
 }
@@ -127,6 +130,7 @@ fn keyspace_of(record: KeyspaceRecord) -> anyhow::Result<Keyspace> {
         name: keyspace,
         replication: record.replication,
         durable_writes: record.durable_writes,
+        tablets: record.tablets,
         tables,
     })
 }

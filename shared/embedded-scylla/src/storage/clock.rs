@@ -25,6 +25,11 @@ impl Clock {
         self.now_micros().div_euclid(1_000_000)
     }
 
+    /// Sets how far the clock is off the host's, back if negative.
+    pub fn set_skew(&self, micros: i64) {
+        self.offset_micros.store(micros, Ordering::Relaxed);
+    }
+
     /// Moves the clock, backward if negative.
     pub fn shift(&self, micros: i64) {
         self.offset_micros.fetch_add(micros, Ordering::Relaxed);

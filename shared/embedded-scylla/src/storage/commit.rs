@@ -173,6 +173,8 @@ impl Committer {
         let start = Instant::now();
         (self.sync)(&self.core.database)
             .map_err(|error| self.shared.fail(failed("sync the device", &error)))?;
+        // All batches so far come from this thread.
+        self.core.synced = self.core.database.snapshot().seqno();
         self.metrics.sync(start.elapsed().as_secs_f64());
         self.metrics.commit_group(writes);
         Ok(())

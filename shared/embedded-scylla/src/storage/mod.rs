@@ -15,12 +15,14 @@
 //! | `key`, `record`, `ranges` | keys, records and range tombstones as bytes |
 //! | `meta`, `catalog` | schema, generation and timestamps as they are stored |
 //! | `tails` | where the streams of CDC logs end |
+//! | `journal` | where the storage crate's journal may be cut, for power cuts on demand |
 //! | `housekeeping` | removing what is dropped, expired and hidden |
 
 mod catalog;
 mod clock;
 mod commit;
 mod housekeeping;
+mod journal;
 pub(crate) mod key;
 mod meta;
 mod options;
@@ -40,7 +42,7 @@ pub use options::{Durability, StorageOptions};
 pub use view::View;
 pub use write::WriteContext;
 
-use crate::cdc::Generation;
+use crate::cdc::{Generation, Streams};
 use crate::error::{CqlError, Result};
 use crate::metrics::Metrics;
 use crate::mutation::{Cell, PartitionKey, Row, Slice};
@@ -73,7 +75,6 @@ pub struct Storage {
 /// What all clones share.
 struct Handle {
     shared: Arc<Shared>,
-    generation: Arc<Generation>,
     /// Permits for the queue.
     queue: Arc<Semaphore>,
     /// `None` only while dropping.
@@ -120,7 +121,6 @@ impl Storage {
             floor: Arc::clone(&core.floor),
             failure: watch::Sender::new(None),
         });
-        let generation = Arc::clone(&core.generation);
         let queue = Arc::new(Semaphore::new(options.queue_max.max(1)));
         let (jobs, receiver) = mpsc::channel();
         let committer = Committer {
@@ -137,7 +137,7 @@ impl Storage {
             .name("commit".to_owned())
             .spawn(move || committer.run())
             .context("cannot start the commit thread")?;
-        let handle = Handle { shared, generation, queue, jobs: Some(jobs), thread: Some(thread) };
+        let handle = Handle { shared, queue, jobs: Some(jobs), thread: Some(thread) };
         Ok(Self { handle: Arc::new(handle) })
     }
 
@@ -186,9 +186,9 @@ impl Storage {
         shared.progress.settled().await;
     }
 
-    /// Tokens, CDC streams and the host id of this data directory.
+    /// The newest CDC generation of the vnodes.
     pub fn generation(&self) -> Arc<Generation> {
-        Arc::clone(&self.handle.generation)
+        Arc::clone(self.view().streams().vnodes().newest())
     }
 
     /// Why nothing can be written any more, if so.
@@ -252,16 +252,22 @@ fn open_core(
             let generation = Generation::first(options.token_ranges, now_millis);
             let catalog = bootstrap(&generation);
             meta::create(&database, &meta, &catalog, &generation)?;
-            meta::Meta { catalog, generation, last_timestamp: i64::MIN, dropped: Vec::new() }
+            let streams = Streams::new(generation);
+            meta::Meta { catalog, streams, last_timestamp: i64::MIN, dropped: Vec::new() }
         }
     };
+    // What another process wrote and did not sync is only certain from here on.
+    database.persist(fjall::PersistMode::SyncAll)?;
     let core = Core {
+        dir: dir.to_owned(),
+        synced: database.snapshot().seqno(),
         database,
         rows,
         meta,
         catalog: Arc::new(stored.catalog),
-        generation: Arc::new(stored.generation),
+        streams: Arc::new(stored.streams),
         clock,
+        faults: Arc::clone(&options.faults),
         last: stored.last_timestamp,
         floor: Arc::new(AtomicI64::new(i64::MIN)),
         dropped: stored.dropped,

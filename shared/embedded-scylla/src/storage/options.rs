@@ -1,6 +1,8 @@
 //! How the storage behaves; every bound it has.
 
 use super::clock::Clock;
+use crate::faults::Faults;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// When a write is answered.
@@ -44,6 +46,8 @@ pub struct StorageOptions {
     pub step_time_max: Duration,
     /// The server's clock.
     pub clock: Clock,
+    /// What befalls the rows of CDC logs.
+    pub faults: Arc<Faults>,
 }
 
 /// One mebibyte.
@@ -66,6 +70,7 @@ impl Default for StorageOptions {
             step_keys_max: 200,
             step_time_max: Duration::from_millis(2),
             clock: Clock::default(),
+            faults: Faults::new(0),
         }
     }
 }

@@ -1,13 +1,18 @@
-//! Where the partitions of CDC logs end, in memory: a reader that asks for what is newer than all
+//! What reads of CDC logs need beyond the rows.
+//!
+//! Where the partitions of the logs end, in memory: a reader that asks for what is newer than all
 //! that a stream holds (as readers of an idle log do, many times a second) is answered without
 //! looking.
 //!
 //! A tail may lie behind the last row (rows expire, views are older) but never before it: it is
 //! raised before the commit that needs it becomes visible, and only the commit thread writes here.
 
+use super::RowIterator;
 use super::key;
 use super::read::{self, Source};
 use crate::error::Result;
+use crate::faults::Faults;
+use crate::mutation::PartitionKey;
 use crate::schema::{Catalog, Partitioner, Table};
 use std::collections::HashMap;
 use std::ops::Bound;
@@ -27,6 +32,23 @@ pub(super) struct Tails(RwLock<HashMap<u32, Ends>>);
 /// Whether the ends of this table's partitions are of interest.
 pub(super) fn is_followed(table: &Table) -> bool {
     table.partitioner == Partitioner::Cdc && !table.is_virtual
+}
+
+/// The rows of a stream without those that a fault hides for now.
+pub(super) fn visible<'a>(
+    faults: &Faults,
+    table: &Table,
+    key: &PartitionKey,
+    rows: RowIterator<'a>,
+) -> RowIterator<'a> {
+    let stream = key.components.first().filter(|_| is_followed(table));
+    match stream.and_then(|stream| faults.hidden().of(table.storage_id, stream)) {
+        None => rows,
+        Some(unseen) => Box::new(rows.filter(move |row| match row {
+            Ok(row) => !row.clustering.first().is_some_and(|time| unseen.hides(time)),
+            Err(_) => true,
+        })),
+    }
 }
 
 impl Tails {

@@ -59,6 +59,7 @@ pub(crate) fn catalog(tables: impl IntoIterator<Item = Table>) -> Catalog {
         name: "ks".into(),
         replication: BTreeMap::from([("class".to_owned(), "x".to_owned())]),
         durable_writes: true,
+        tablets: None,
         tables,
     };
     Catalog {

@@ -6,7 +6,9 @@ use super::read::{self, Entries, Keys, Source, storage_error};
 use super::tails::{self, Tails};
 use super::write::{Core, entries};
 use super::{KeyIterator, PartitionPosition, ReadRows, RowIterator};
+use crate::cdc::Streams;
 use crate::error::Result;
+use crate::faults::Faults;
 use crate::mutation::{Cell, PartitionKey, Slice};
 use crate::schema::{Catalog, ColumnId, Table};
 use fjall::{Keyspace, Readable, Snapshot, UserValue};
@@ -18,9 +20,11 @@ use std::sync::Arc;
 /// go of it after the request.
 pub struct View {
     catalog: Arc<Catalog>,
+    streams: Arc<Streams>,
     pub(super) snapshot: Snapshot,
     pub(super) rows: Keyspace,
     clock: Clock,
+    faults: Arc<Faults>,
     tails: Arc<Tails>,
 }
 
@@ -29,11 +33,18 @@ impl View {
     pub(super) fn of(core: &Core) -> Self {
         Self {
             catalog: Arc::clone(&core.catalog),
+            streams: Arc::clone(&core.streams),
             snapshot: core.database.snapshot(),
             rows: core.rows.clone(),
             clock: core.clock.clone(),
+            faults: Arc::clone(&core.faults),
             tails: Arc::clone(&core.tails),
         }
+    }
+
+    /// All CDC streams, and with the first of them the node's tokens and id.
+    pub(crate) fn streams(&self) -> &Arc<Streams> {
+        &self.streams
     }
 }
 
@@ -75,7 +86,8 @@ impl ReadRows for View {
         key: &PartitionKey,
         slice: &Slice,
     ) -> Result<RowIterator<'a>> {
-        read::rows(self, self.now_seconds(), table, key, slice)
+        let rows = read::rows(self, self.now_seconds(), table, key, slice)?;
+        Ok(tails::visible(&self.faults, table, key, rows))
     }
 
     fn partitions<'a>(

@@ -1,14 +1,17 @@
 //! What a write job works with on the commit thread.
 
+mod streams;
+
 use super::clock::Clock;
 use super::key::{self, KeyRange};
 use super::ranges::{Edge, Span};
 use super::read::{self, Entries, Keys, Source, storage_error};
 use super::record;
 use super::tails::{self, Tails};
-use super::{KeyIterator, PartitionPosition, ReadRows, RowIterator, View, meta};
-use crate::cdc::Generation;
+use super::{KeyIterator, PartitionPosition, ReadRows, RowIterator, View, journal, meta};
+use crate::cdc::Streams;
 use crate::error::{CqlError, Result};
+use crate::faults::Faults;
 use crate::mutation::{Cell, Mutation, PartitionKey, RowChange, Slice, Tombstone, merge};
 use crate::schema::{Catalog, ColumnId, Table};
 use bytes::Bytes;
@@ -16,8 +19,10 @@ use fjall::{Database, Keyspace, UserKey, UserValue};
 use std::collections::BTreeMap;
 use std::iter::Peekable;
 use std::ops::Bound;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use streams::StreamChange;
 
 /// The state that the commit thread owns.
 pub(super) struct Core {
@@ -25,8 +30,13 @@ pub(super) struct Core {
     pub(super) rows: Keyspace,
     pub(super) meta: Keyspace,
     pub(super) catalog: Arc<Catalog>,
-    pub(super) generation: Arc<Generation>,
+    pub(super) streams: Arc<Streams>,
     pub(super) clock: Clock,
+    pub(super) faults: Arc<Faults>,
+    /// Where everything is.
+    pub(super) dir: PathBuf,
+    /// Batches with a lower number are on the device.
+    pub(super) synced: u64,
     /// The last timestamp given.
     pub(super) last: i64,
     /// See [`super::Storage::raise_floor`].
@@ -45,6 +55,8 @@ pub struct WriteContext<'a> {
     dropped: Vec<u32>,
     /// Rows written to CDC logs: table, partition prefix, encoded clustering key.
     log_rows: Vec<(u32, Vec<u8>, Vec<u8>)>,
+    streams: Option<Arc<Streams>>,
+    stream_changes: Vec<StreamChange>,
     gave_timestamp: bool,
 }
 
@@ -56,6 +68,8 @@ impl<'a> WriteContext<'a> {
             catalog: None,
             dropped: Vec::new(),
             log_rows: Vec::new(),
+            streams: None,
+            stream_changes: Vec::new(),
             gave_timestamp: false,
         }
     }
@@ -79,9 +93,20 @@ impl<'a> WriteContext<'a> {
         self.core.last
     }
 
-    /// Tokens, CDC streams and the host id.
-    pub fn generation(&self) -> &Arc<Generation> {
-        &self.core.generation
+    /// What befalls the rows of CDC logs.
+    pub(crate) fn faults(&self) -> &Arc<Faults> {
+        &self.core.faults
+    }
+
+    /// Takes back what was not synced, as a power cut would, and ends the process. Only returns when
+    /// it could not do so.
+    pub(crate) fn cut_power(&mut self, torn: bool) -> CqlError {
+        let core = &self.core;
+        match journal::cut(&core.dir, core.synced, torn) {
+            // Nothing may be written any more, so nothing is cleaned up.
+            Ok(()) => std::process::abort(),
+            Err(error) => CqlError::server(format!("the journal cannot be cut: {error:#}")),
+        }
     }
 
     /// Merges a change with what is stored. A failed one leaves the job useless: its error is to
@@ -184,10 +209,23 @@ impl<'a> WriteContext<'a> {
     /// Commits what the job did, atomically but not yet durably. Gives the number of bytes
     /// written; 0 if the job changed nothing.
     pub(super) fn commit(self) -> Result<usize> {
-        if self.changes.is_empty() && self.catalog.is_none() && self.dropped.is_empty() {
+        if self.changes.is_empty()
+            && self.catalog.is_none()
+            && self.dropped.is_empty()
+            && self.streams.is_none()
+        {
             return Ok(0);
         }
-        let Self { core, changes, catalog, dropped, log_rows, gave_timestamp } = self;
+        let Self {
+            core,
+            changes,
+            catalog,
+            dropped,
+            log_rows,
+            streams,
+            stream_changes,
+            gave_timestamp,
+        } = self;
         let mut bytes = 1;
         let mut batch = core.database.batch().durability(None);
         for (key, value) in changes {
@@ -206,6 +244,9 @@ impl<'a> WriteContext<'a> {
         for storage_id in &dropped {
             batch.insert(&core.meta, meta::dropped_key(*storage_id), []);
         }
+        for change in &stream_changes {
+            change.store(&mut batch, &core.meta)?;
+        }
         if gave_timestamp {
             batch.insert(&core.meta, meta::TIMESTAMP, core.last.to_be_bytes());
         }
@@ -213,6 +254,9 @@ impl<'a> WriteContext<'a> {
         if let Some(catalog) = catalog {
             core.catalog = catalog;
             core.tails.follow(&View::of(core), &core.catalog)?;
+        }
+        if let Some(streams) = streams {
+            core.streams = streams;
         }
         for (storage_id, prefix, clustering) in log_rows {
             core.tails.raise(storage_id, &prefix, &clustering);
@@ -306,7 +350,8 @@ impl ReadRows for WriteContext<'_> {
         key: &PartitionKey,
         slice: &Slice,
     ) -> Result<RowIterator<'a>> {
-        read::rows(self, self.now_seconds(), table, key, slice)
+        let rows = read::rows(self, self.now_seconds(), table, key, slice)?;
+        Ok(tails::visible(&self.core.faults, table, key, rows))
     }
 
     fn partitions<'a>(

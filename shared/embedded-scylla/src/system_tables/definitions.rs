@@ -1,4 +1,5 @@
-//! The system tables' names and columns, as ScyllaDB 5.4 has them.
+//! The system tables' names and columns, as ScyllaDB 5.4 has them, and those of streams on tablets as
+//! 2025.4 has them.
 
 use crate::schema::{Column, ColumnId, ColumnKind, CqlType, Keyspace, Partitioner, Table};
 use std::collections::BTreeMap;
@@ -9,7 +10,14 @@ use uuid::Uuid;
 /// descending), other columns; each as `name type, …`.
 struct Short(&'static str, &'static str, &'static str, &'static str);
 
-const SYSTEM: [Short; 4] = [
+const SYSTEM: [Short; 6] = [
+    Short("cdc_timestamps", "keyspace_name text; table_name text", "timestamp -timestamp", ""),
+    Short(
+        "cdc_streams",
+        "keyspace_name text; table_name text",
+        "timestamp timestamp; stream_state tinyint; stream_id blob",
+        "",
+    ),
     Short(
         "local",
         "key text",
@@ -175,7 +183,7 @@ fn keyspace(
     }
     let tables =
         tables.iter().map(|short| (short.0.to_owned(), Arc::new(table(name, short)))).collect();
-    Keyspace { name: name.to_owned(), replication, durable_writes: true, tables }
+    Keyspace { name: name.to_owned(), replication, durable_writes: true, tablets: None, tables }
 }
 
 fn table(keyspace: &str, Short(name, partition, clustering, others): &Short) -> Table {

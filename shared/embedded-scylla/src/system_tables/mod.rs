@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `definitions` | their names and columns (contract B.3, H.1) |
 //! | `node` | `system.*`, `system_distributed.*` |
+//! | `tablets` | `system.cdc_*` |
 //! | `schema` | `system_schema.*` |
 //! | `rows` | from values by name to rows |
 //!
@@ -13,10 +14,11 @@ mod definitions;
 mod node;
 mod rows;
 mod schema;
+mod tablets;
 
 pub(crate) use definitions::{keyspaces, placeholder};
 
-use crate::cdc::Generation;
+use crate::cdc::Streams;
 use crate::error::Result;
 use crate::execute::slices;
 use crate::mutation::{Cell, PartitionKey, Row, Slice, compare_clustering};
@@ -32,11 +34,13 @@ use std::sync::Arc;
 #[derive(Debug, Clone)]
 pub(crate) struct Node {
     /// Host id, tokens, streams.
-    pub(crate) generation: Arc<Generation>,
+    pub(crate) streams: Arc<Streams>,
     /// The name of the one-node cluster.
     pub(crate) cluster_name: String,
     /// Where clients shall connect; for each client where it connected to unless configured.
     pub(crate) rpc_address: IpAddr,
+    /// Whether it has tablets, and is of a release that has them.
+    pub(crate) tablets: bool,
 }
 
 /// Virtual tables as one request sees them.

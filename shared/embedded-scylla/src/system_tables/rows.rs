@@ -35,6 +35,10 @@ pub(super) fn int(value: i32) -> Bytes {
     Bytes::copy_from_slice(&value.to_be_bytes())
 }
 
+pub(super) fn tinyint(value: i8) -> Bytes {
+    Bytes::copy_from_slice(&value.to_be_bytes())
+}
+
 pub(super) fn bigint(value: i64) -> Bytes {
     Bytes::copy_from_slice(&value.to_be_bytes())
 }

@@ -20,6 +20,13 @@ pub(super) fn rows(table: &Table, keyspace: &Keyspace) -> Vec<Row> {
                 ("replication", map(&keyspace.replication)),
             ],
         )],
+        "scylla_keyspaces" => match keyspace.tablets {
+            Some(initial) => {
+                let initial = i32::try_from(initial).unwrap_or(i32::MAX);
+                vec![row(table, vec![("initial_tablets", int(initial))])]
+            }
+            None => Vec::new(),
+        },
         "tables" => keyspace.tables.values().map(|shown| table_row(table, shown)).collect(),
         "scylla_tables" => keyspace
             .tables

@@ -136,8 +136,11 @@ pub(crate) fn error_code(kind: &ErrorKind) -> i32 {
         ErrorKind::Server => 0x0000,
         ErrorKind::Protocol => 0x000a,
         ErrorKind::BadCredentials => 0x0100,
+        ErrorKind::Unavailable { .. } => 0x1000,
         ErrorKind::Overloaded => 0x1001,
         ErrorKind::WriteTimeout { .. } => 0x1100,
+        ErrorKind::ReadTimeout { .. } => 0x1200,
+        ErrorKind::CdcWriteFailure => 0x1600,
         ErrorKind::CasUnknown { .. } => 0x1700,
         ErrorKind::Syntax => 0x2000,
         ErrorKind::Unauthorized => 0x2100,
@@ -160,6 +163,17 @@ pub(crate) fn error(stream: i16, error: &CqlError) -> Bytes {
             frame.int(*block_for);
             frame.lossy_string(write_type);
         }
+        ErrorKind::Unavailable { consistency, required, alive } => {
+            frame.bytes.put_u16(*consistency);
+            frame.int(*required);
+            frame.int(*alive);
+        }
+        ErrorKind::ReadTimeout { consistency, received, block_for, data_present } => {
+            frame.bytes.put_u16(*consistency);
+            frame.int(*received);
+            frame.int(*block_for);
+            frame.bytes.put_u8(u8::from(*data_present));
+        }
         ErrorKind::CasUnknown { consistency, received, block_for } => {
             frame.bytes.put_u16(*consistency);
             frame.int(*received);
@@ -178,6 +192,7 @@ pub(crate) fn error(stream: i16, error: &CqlError) -> Bytes {
         | ErrorKind::Protocol
         | ErrorKind::BadCredentials
         | ErrorKind::Overloaded
+        | ErrorKind::CdcWriteFailure
         | ErrorKind::Syntax
         | ErrorKind::Unauthorized
         | ErrorKind::Invalid

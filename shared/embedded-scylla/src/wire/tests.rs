@@ -1,6 +1,7 @@
 //! The codec against recorded frames of a real server, and against garbage.
 
 pub(crate) mod decode;
+mod fuzz;
 
 use super::compression::Compression;
 use super::request::{self, Request};

@@ -49,7 +49,15 @@ impl ConsumerFactory for Collector {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_official_reader_sees_exactly_the_outbox_rows() {
-    let stand = Stand::new().await;
+    sees_exactly_the_outbox_rows(Stand::new().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_official_reader_sees_exactly_the_outbox_rows_on_tablets() {
+    sees_exactly_the_outbox_rows(Stand::on_tablets().await).await;
+}
+
+async fn sees_exactly_the_outbox_rows(stand: Stand) {
     stand
         .run(
             "CREATE TABLE outbox (aggregate_id uuid, sequence_number bigint, payload text, \

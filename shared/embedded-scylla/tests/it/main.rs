@@ -3,11 +3,13 @@
 
 mod cdc_reader;
 mod cluster_state;
+mod disk_full;
 mod driver;
 mod errors;
-mod fault_port;
+mod faults;
 mod lwt;
 mod process;
 mod replay;
 mod support;
+mod tablets;
 mod types;

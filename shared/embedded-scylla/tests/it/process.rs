@@ -10,10 +10,11 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use tempfile::TempDir;
 
 /// A server process; killed when a test ends early.
-struct Process {
+pub(crate) struct Process {
     child: Child,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     metrics: SocketAddr,
+    faults: Option<SocketAddr>,
 }
 
 impl Drop for Process {
@@ -25,7 +26,7 @@ impl Drop for Process {
 }
 
 impl Process {
-    fn start(data: &Path, more: &[&str]) -> Self {
+    pub(crate) fn start(data: &Path, more: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_embedded-scylla"))
             .args(["--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--data-dir"])
             .arg(data)
@@ -37,20 +38,32 @@ impl Process {
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("a line");
         let words = line.split_whitespace().collect::<Vec<_>>();
-        let ["embedded-scylla", "listening", "on", address, "metrics", metrics] = words[..] else {
+        let (["embedded-scylla", "listening", "on", address, "metrics", metrics], more) =
+            words.split_at(words.len().min(6))
+        else {
             panic!("said {line:?}")
         };
         let parse = |address: &str| address.parse().unwrap_or_else(|_| panic!("said {line:?}"));
-        Self { address: parse(address), metrics: parse(metrics), child }
+        let faults = match more {
+            [] => None,
+            ["faults", address] => Some(parse(address)),
+            _ => panic!("said {line:?}"),
+        };
+        Self { address: parse(address), metrics: parse(metrics), faults, child }
     }
 
-    fn signal(&self, signal: &str) {
+    /// Where the fault port is.
+    pub(crate) fn faults(&self) -> SocketAddr {
+        self.faults.expect("started with --fault-listen")
+    }
+
+    pub(crate) fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();
         let sent = Command::new("kill").args([signal, &pid]).status().expect("kill is there");
         assert!(sent.success());
     }
 
-    async fn wait(&mut self) -> ExitStatus {
+    pub(crate) async fn wait(&mut self) -> ExitStatus {
         let mut status = None;
         wait_for("the process ends", async || {
             status = self.child.try_wait().expect("it is our child");
@@ -61,7 +74,7 @@ impl Process {
     }
 }
 
-fn data() -> TempDir {
+pub(crate) fn data() -> TempDir {
     tempfile::tempdir().expect("a temporary directory")
 }
 

@@ -22,10 +22,22 @@ pub(crate) struct Stand {
 
 impl Stand {
     pub(crate) async fn new() -> Self {
+        Self::start(KEYSPACE, |_| {}).await
+    }
+
+    /// A server whose keyspaces may be on tablets, as `ks` is.
+    pub(crate) async fn on_tablets() -> Self {
+        let keyspace = format!("{KEYSPACE} AND tablets = {{'enabled': true}}");
+        Self::start(&keyspace, |config| config.engine.tablets = true).await
+    }
+
+    async fn start(keyspace: &str, configure: impl FnOnce(&mut ServerConfig)) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let server = Server::start(ServerConfig::ephemeral(dir.path())).await.expect("starts");
+        let mut config = ServerConfig::ephemeral(dir.path());
+        configure(&mut config);
+        let server = Server::start(config).await.expect("starts");
         let session = connect(server.address()).await;
-        run(&session, KEYSPACE).await;
+        run(&session, keyspace).await;
         session.use_keyspace("ks", false).await.expect("the keyspace is there");
         Self { session, server, _dir: dir }
     }

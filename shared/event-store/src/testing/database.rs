@@ -4,6 +4,8 @@ use crate::MIGRATIONS;
 use crate::config::EventStoreConfig;
 use crate::outbox;
 use crate::reader::EventReader;
+use crate::scylla_ledger::ScyllaLedger;
+use crate::statements::RequestBounds;
 use crate::store::EventStore;
 use crate::testing::{ID, v};
 use domain::RecordedEvent;
@@ -57,11 +59,26 @@ impl Database {
 
     /// A store that takes silence for a timeout after this time.
     pub(crate) async fn impatient_store(&self, request_timeout_ms: u64) -> EventStore {
-        let session = self.scylla.connect().await.expect("connect");
-        session.use_keyspace(KEYSPACE, false).await.expect("the keyspace is there");
         let config =
             EventStoreConfig { request_timeout_ms, wait_ms_max: PATIENT_MS, ..Default::default() };
-        EventStore::open(Arc::new(session), config, &self.settings).await.expect("open")
+        self.store_with(config).await
+    }
+
+    pub(crate) async fn store_with(&self, config: EventStoreConfig) -> EventStore {
+        EventStore::open(self.connect().await, config, &self.settings).await.expect("open")
+    }
+
+    /// The statements alone, for a test that is a process itself.
+    pub(crate) async fn ledger(&self) -> ScyllaLedger {
+        let timeout = Duration::from_millis(PATIENT_MS);
+        let bounds = RequestBounds { timeout, announce_timeout: timeout, page_rows: 3 };
+        ScyllaLedger::prepare(self.connect().await, bounds).await.expect("prepare")
+    }
+
+    async fn connect(&self) -> Arc<Session> {
+        let session = self.scylla.connect().await.expect("connect");
+        session.use_keyspace(KEYSPACE, false).await.expect("the keyspace is there");
+        Arc::new(session)
     }
 
     pub(crate) async fn stored(&self) -> Vec<RecordedEvent> {
@@ -144,8 +161,9 @@ impl Database {
         delay_ms: u64,
         answer: Answer,
     ) {
-        let table = Some(table.to_owned());
-        let rule = FaultRule { kind, table, count, probability, delay_ms, on_touch: None, answer };
+        let (table, answer) = (Some(table.to_owned()), Some(answer));
+        let rule =
+            FaultRule { table, count, probability, delay_ms, answer, ..FaultRule::new(kind) };
         self.server.faults().add(rule).expect("a good rule");
     }
 }

@@ -1,10 +1,11 @@
 //! The ledger in memory, with the conditions of the real statements and scripted faults.
 
 use crate::ledger::{
-    Commit, CommitAnswer, FenceAnswer, Heartbeat, HeartbeatAnswer, Intent, Ledger, LedgerError,
-    ReadFailure, Strength, Tail,
+    Certificate, Commit, CommitAnswer, FenceAnswer, Heartbeat, Intent, Ledger, LedgerError,
+    NextPage, Page, ReadFailure, StoredIntent, StoredWriter, Strength, Tail, WriterAnswer,
+    WriterState,
 };
-use crate::testing::tables::{Late, Partition, Tables, WriterRow};
+use crate::testing::tables::{Late, Partition, Tables};
 use async_trait::async_trait;
 use domain::{RecordedEvent, Version};
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -26,7 +27,13 @@ pub(crate) enum Op {
     Announce,
     Heartbeat,
     RemoveWriter,
+    Certify,
+    Writers,
+    Intents,
 }
+
+/// Rows per page of what the ledger in memory reads in pages.
+const PAGE_ROWS: usize = 2;
 
 /// What happens to one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +93,11 @@ impl Fake {
         self.lock().always.insert(op, fault);
     }
 
+    /// No scripted faults any more.
+    pub(crate) fn forget_scripts(&self) {
+        self.lock().faults.clear();
+    }
+
     /// The database answers nothing any more (or again).
     pub(crate) fn dark(&self, dark: bool) {
         let fault = if dark { Fault::Dropped } else { Fault::None };
@@ -97,6 +109,10 @@ impl Fake {
             Op::Intent,
             Op::Announce,
             Op::Heartbeat,
+            Op::RemoveWriter,
+            Op::Certify,
+            Op::Writers,
+            Op::Intents,
         ] {
             self.always(op, fault);
         }
@@ -125,7 +141,7 @@ impl Fake {
 
     pub(crate) fn declare_dead(&self, writer: Uuid) {
         let mut state = self.lock();
-        state.tables.writers.get_mut(&writer).expect("a known writer").state = "dead".to_owned();
+        state.tables.writers.get_mut(&writer).expect("a known writer").state = WriterState::Dead;
     }
 
     pub(crate) fn events(&self, id: Uuid) -> Vec<RecordedEvent> {
@@ -137,7 +153,7 @@ impl Fake {
             .map_or_else(Vec::new, |p| p.rows.values().cloned().collect())
     }
 
-    pub(crate) fn writers(&self) -> BTreeMap<Uuid, WriterRow> {
+    pub(crate) fn writers(&self) -> BTreeMap<Uuid, StoredWriter> {
         self.lock().tables.writers.clone()
     }
 
@@ -167,7 +183,7 @@ impl Fake {
 
     pub(crate) fn requests(&self) -> Vec<Op> {
         let requests = self.lock().requests.clone();
-        requests.into_iter().filter(|op| *op != Op::Heartbeat).collect()
+        requests.into_iter().filter(|op| !matches!(op, Op::Heartbeat | Op::Writers)).collect()
     }
 
     pub(crate) fn forget_requests(&self) {
@@ -327,15 +343,69 @@ impl Ledger for Fake {
         self.end(Op::Announce, fault, ()).await
     }
 
-    async fn heartbeat(&self, beat: &Heartbeat) -> Result<HeartbeatAnswer, LedgerError> {
+    async fn heartbeat(&self, beat: &Heartbeat) -> Result<WriterAnswer, LedgerError> {
         let fault = self.begin(Op::Heartbeat).await?;
         let answer = self.lock().tables.beat(beat);
         self.end(Op::Heartbeat, fault, answer).await
     }
 
-    async fn remove_writer(&self, writer: Uuid, counter: i64) -> Result<bool, LedgerError> {
+    async fn certify(&self, certificate: &Certificate) -> Result<WriterAnswer, LedgerError> {
+        let fault = self.begin(Op::Certify).await?;
+        let answer = self.lock().tables.certify(certificate);
+        self.end(Op::Certify, fault, answer).await
+    }
+
+    async fn writers(&self, page: Option<NextPage>) -> Result<Page<StoredWriter>, LedgerError> {
+        let fault = self.begin(Op::Writers).await?;
+        let rows = self.lock().tables.writers.values().copied().collect();
+        self.end(Op::Writers, fault, paged(rows, page)).await
+    }
+
+    async fn intents(
+        &self,
+        writer: Uuid,
+        bucket: i64,
+        spread: i32,
+        page: Option<NextPage>,
+    ) -> Result<Page<StoredIntent>, LedgerError> {
+        let fault = self.begin(Op::Intents).await?;
+        let rows = {
+            let state = self.lock();
+            let all = state.tables.intents.iter();
+            let here = all.filter(|i| (i.writer, i.bucket, i.spread) == (writer, bucket, spread));
+            let rows = here.map(|intent| StoredIntent {
+                aggregate_id: intent.aggregate_id,
+                after: intent.after,
+                aggregate_type: intent.aggregate_type.to_owned(),
+                topic: intent.topic.to_owned(),
+            });
+            // One row per aggregate, as it was written last.
+            let by_key: BTreeMap<_, _> = rows.map(|row| (row.aggregate_id, row)).collect();
+            by_key.into_values().collect()
+        };
+        self.end(Op::Intents, fault, paged(rows, page)).await
+    }
+
+    async fn remove_writer(
+        &self,
+        writer: Uuid,
+        state: WriterState,
+        counter: i64,
+        attempt: Uuid,
+    ) -> Result<bool, LedgerError> {
         let fault = self.begin(Op::RemoveWriter).await?;
-        let gone = self.lock().tables.remove_writer(writer, counter);
+        let gone = self.lock().tables.remove_writer(writer, state, counter, attempt);
         self.end(Op::RemoveWriter, fault, gone).await
+    }
+}
+
+/// The page that begins where the last one ended.
+fn paged<T>(rows: Vec<T>, page: Option<NextPage>) -> Page<T> {
+    let from = page.map_or(0, |next| usize::from(next.0[0]));
+    let more = rows.len() > from + PAGE_ROWS;
+    let next = u8::try_from(from + PAGE_ROWS).expect("few rows");
+    Page {
+        rows: rows.into_iter().skip(from).take(PAGE_ROWS).collect(),
+        next: more.then(|| NextPage([next].into())),
     }
 }

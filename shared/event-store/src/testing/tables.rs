@@ -1,6 +1,9 @@
 //! The tables of the ledger in memory, and what the conditional statements do to them.
 
-use crate::ledger::{Commit, CommitAnswer, FenceAnswer, Heartbeat, HeartbeatAnswer, Intent};
+use crate::ledger::{
+    Certificate, Commit, CommitAnswer, FenceAnswer, Heartbeat, Intent, StoredWriter, WriterAnswer,
+    WriterState,
+};
 use domain::{RecordedEvent, Version};
 use std::collections::{BTreeMap, HashMap};
 use uuid::Uuid;
@@ -9,7 +12,7 @@ use uuid::Uuid;
 #[derive(Default)]
 pub(crate) struct Tables {
     pub(crate) partitions: HashMap<Uuid, Partition>,
-    pub(crate) writers: BTreeMap<Uuid, WriterRow>,
+    pub(crate) writers: BTreeMap<Uuid, StoredWriter>,
     pub(crate) intents: Vec<Intent>,
     pub(crate) outbox: Vec<(Vec<RecordedEvent>, String)>,
     /// Commits and fence moves that land just before so many more touches of their partition.
@@ -21,16 +24,6 @@ pub(crate) struct Tables {
 pub(crate) struct Partition {
     pub(crate) fence: Option<Uuid>,
     pub(crate) rows: BTreeMap<Version, RecordedEvent>,
-}
-
-/// A row of `writers`.
-#[derive(Debug, Clone)]
-pub(crate) struct WriterRow {
-    pub(crate) state: String,
-    pub(crate) counter: i64,
-    pub(crate) attempt: Uuid,
-    pub(crate) oldest_bucket: i64,
-    pub(crate) newest_bucket: i64,
 }
 
 /// A lightweight transaction that is still on its way.
@@ -92,39 +85,70 @@ impl Tables {
         answer
     }
 
-    pub(crate) fn beat(&mut self, beat: &Heartbeat) -> HeartbeatAnswer {
-        let old = self.writers.get(&beat.writer).cloned();
+    pub(crate) fn beat(&mut self, beat: &Heartbeat) -> WriterAnswer {
+        let old = self.writers.get(&beat.writer).copied();
         let applied = match (&old, beat.previous) {
             (None, None) => true,
             (Some(old), Some(previous)) => {
-                old.state == "alive" && old.counter == beat.counter && old.attempt == previous
+                old.state == WriterState::Alive
+                    && old.counter == beat.counter
+                    && old.attempt == previous
             }
             _ => false,
         };
         if applied {
-            let row = WriterRow {
-                state: "alive".to_owned(),
+            let row = StoredWriter {
+                writer: beat.writer,
+                state: WriterState::Alive,
                 counter: beat.counter + 1,
                 attempt: beat.attempt,
                 oldest_bucket: beat.oldest_bucket,
                 newest_bucket: beat.newest_bucket,
+                intent_spread: beat.intent_spread,
             };
             self.writers.insert(beat.writer, row);
         }
-        HeartbeatAnswer {
-            applied,
-            counter: old.as_ref().map(|old| old.counter),
-            attempt: old.as_ref().map(|old| old.attempt),
-            state: old.map(|old| old.state),
-        }
+        answer(applied, old)
     }
 
-    /// Removes a living writer's row with this counter; `true` when there is none afterwards.
-    pub(crate) fn remove_writer(&mut self, writer: Uuid, counter: i64) -> bool {
+    pub(crate) fn certify(&mut self, certificate: &Certificate) -> WriterAnswer {
+        let old = self.writers.get(&certificate.writer).copied();
+        let Some(row) = self.writers.get_mut(&certificate.writer) else {
+            return answer(false, None);
+        };
+        let applied = row.state == WriterState::Alive
+            && row.counter == certificate.counter
+            && row.attempt == certificate.previous;
+        if applied {
+            row.state = WriterState::Dead;
+            row.counter += 1;
+            row.attempt = certificate.attempt;
+        }
+        answer(applied, old)
+    }
+
+    /// Removes a writer's row that is as described; `true` when there is none afterwards.
+    pub(crate) fn remove_writer(
+        &mut self,
+        writer: Uuid,
+        state: WriterState,
+        counter: i64,
+        attempt: Uuid,
+    ) -> bool {
+        let described = (state, counter, attempt);
         let row = self.writers.get(&writer);
-        if row.is_some_and(|row| row.state == "alive" && row.counter == counter) {
+        if row.is_some_and(|row| (row.state, row.counter, row.attempt) == described) {
             self.writers.remove(&writer);
         }
         !self.writers.contains_key(&writer)
+    }
+}
+
+fn answer(applied: bool, old: Option<StoredWriter>) -> WriterAnswer {
+    WriterAnswer {
+        applied,
+        counter: old.map(|old| old.counter),
+        attempt: old.map(|old| old.attempt),
+        state: old.map(|old| old.state),
     }
 }

@@ -3,5 +3,8 @@
 mod bounds;
 mod commands;
 mod engine;
+mod look_ups;
+mod settling;
+mod settling_engine;
 mod unknown;
 mod writer;

@@ -7,7 +7,6 @@ use crate::letters::{Letter, LetterKey, LetterState, Letters, Refusal};
 use crate::replay::{Replay, ReplayError};
 use async_trait::async_trait;
 use std::sync::Arc;
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// A letter with what it says.
@@ -115,7 +114,7 @@ impl World {
         aggregate_id: Uuid,
         change: Uuid,
     ) -> bool {
-        match replay.to_tail(consumer, aggregate_id, &CancellationToken::new()).await {
+        match replay.to_tail(consumer, aggregate_id, &|| true).await {
             Ok(_) => true,
             Err(ReplayError::Event { event, source }) => {
                 let (class, error) = (source.class, source.to_string());

@@ -4,8 +4,10 @@ use super::{Recorder, SAFETY, SLOTS, World};
 use crate::config::CdcConfig;
 use crate::consumer::ChangeConsumer;
 use crate::error::GroupError;
-use crate::generation::Slots;
 use crate::group::{Group, Sources};
+use leases::{LeaseConfig, Leases};
+use runtime::Readiness;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -52,18 +54,22 @@ impl Life {
 pub(crate) fn group(world: &World, consumers: Vec<Recorder>, config: CdcConfig) -> Group {
     let consumers = consumers.into_iter().map(|c| Arc::new(c) as Arc<dyn ChangeConsumer>);
     let world = Arc::new(world.clone());
+    let (owned, _) = tokio::sync::watch::channel(BTreeSet::new());
+    let terms = LeaseConfig::default();
+    let leases = Leases::new(world.clone(), "g", SLOTS, terms, owned, Readiness::default());
     Group {
         sources: Sources {
             log: world.clone(),
             generations: world.clone(),
             events: world.clone(),
             cursors: world.clone(),
-            checkpoints: world.clone(),
+            leases: world.clone(),
             catch_ups: world.clone(),
             letters: world,
         },
+        leases,
         consumers: consumers.collect(),
-        slots: Slots::all(SLOTS),
+        slots: SLOTS,
         safety_interval: SAFETY,
         config,
     }

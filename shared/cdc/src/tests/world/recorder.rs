@@ -5,6 +5,7 @@ use crate::consumer::{Change, ChangeConsumer, HandleError};
 use async_trait::async_trait;
 use domain::{RecordedEvent, Version};
 use std::time::Duration;
+use uuid::Uuid;
 
 /// What makes a [`Recorder`] refuse an event.
 type Refusal = Box<dyn Fn(&RecordedEvent) -> Option<HandleError> + Send + Sync>;
@@ -15,21 +16,40 @@ pub(crate) struct Recorder {
     world: World,
     takes: Duration,
     refuses: Refusal,
+    begins: Box<dyn Fn(Uuid) + Send + Sync>,
 }
 
 impl Recorder {
     pub(crate) fn new(name: &'static str, world: &World) -> Self {
         world.state().consumers.push(name.to_owned());
-        Self { name, world: world.clone(), takes: Duration::ZERO, refuses: Box::new(|_| None) }
+        Self {
+            name,
+            world: world.clone(),
+            takes: Duration::ZERO,
+            refuses: Box::new(|_| None),
+            begins: Box::new(|_| {}),
+        }
     }
 
     /// The same consumer in a new life.
     pub(crate) fn again(name: &'static str, world: &World) -> Self {
-        Self { name, world: world.clone(), takes: Duration::ZERO, refuses: Box::new(|_| None) }
+        Self {
+            name,
+            world: world.clone(),
+            takes: Duration::ZERO,
+            refuses: Box::new(|_| None),
+            begins: Box::new(|_| {}),
+        }
     }
 
     pub(crate) fn taking(mut self, takes: Duration) -> Self {
         self.takes = takes;
+        self
+    }
+
+    /// Calls `begins` with the aggregate when an event begins.
+    pub(crate) fn beginning(mut self, begins: impl Fn(Uuid) + Send + Sync + 'static) -> Self {
+        self.begins = Box::new(begins);
         self
     }
 
@@ -57,6 +77,7 @@ impl ChangeConsumer for Recorder {
         change: &Change,
         view: Option<&str>,
     ) -> Result<Option<String>, HandleError> {
+        (self.begins)(change.event.aggregate_id);
         self.world.latency().await;
         tokio::time::sleep(self.takes).await;
         if let Some(refusal) = (self.refuses)(&change.event) {

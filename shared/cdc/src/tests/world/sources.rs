@@ -1,17 +1,18 @@
 //! The world as reader and sequencer see it.
 
 use super::state::Logged;
-use super::{SLOTS, World, poison, transport};
+use super::{World, poison, transport};
+use crate::checkpoints::checkpoint_of;
 use crate::consumer::{Change, HandleError};
 use crate::generation::{StreamRange, token_of};
 use crate::log_time::{LogTime, Window};
 use crate::source::{
-    CatchUpRow, CatchUpStore, Checkpoint, CheckpointStore, Cursor, CursorStore, Detail,
-    EventSource, GenerationSource, LogPage, LogRow, LogSource, NextPage, NodeReading, Ring,
-    TailPage,
+    CatchUpRow, CatchUpStore, Cursor, CursorStore, Detail, EventSource, GenerationSource, LogPage,
+    LogRow, LogSource, NextPage, NodeReading, Ring, TailPage,
 };
 use async_trait::async_trait;
 use domain::RecordedEvent;
+use leases::{LeaseStore, Member, SlotError, SlotState};
 use scylla_cdc::cdc_types::StreamID;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -209,27 +210,69 @@ impl CursorStore for World {
 }
 
 #[async_trait]
-impl CheckpointStore for World {
-    async fn take_all(&self) -> Result<Vec<Option<Checkpoint>>, HandleError> {
-        let state = self.state();
-        Ok((0..SLOTS).map(|slot| state.checkpoints.get(&slot).copied()).collect())
+impl LeaseStore for World {
+    async fn slots(&self) -> Result<Vec<SlotState>, SlotError> {
+        self.latency().await;
+        Ok(self.state().slots.values().cloned().collect())
     }
 
-    async fn crashes(&self) -> Vec<u32> {
-        vec![0; SLOTS as usize]
-    }
-
-    async fn save(&self, slot: u32, checkpoint: Checkpoint) -> Result<(), HandleError> {
+    async fn read(&self, slot: u32) -> Result<SlotState, SlotError> {
         self.latency().await;
         let mut state = self.state();
-        state.check_checkpoint(slot, checkpoint);
-        let stored = state.checkpoints.entry(slot).or_insert(checkpoint);
-        assert!(stored.time <= checkpoint.time, "the checkpoint of slot {slot} moves back");
-        *stored = checkpoint;
-        Ok(())
+        Ok(state.slots.entry(slot).or_insert_with(|| SlotState::new("g", slot)).clone())
     }
 
-    async fn release(&self) -> Result<(), HandleError> {
+    async fn change(&self, from: &SlotState, to: SlotState) -> Result<SlotState, SlotError> {
+        self.latency().await;
+        let changed = {
+            let mut state = self.state();
+            let now = state.slots.get(&from.slot).cloned().expect("read before");
+            if (now.epoch, now.revision) == (from.epoch, from.revision) {
+                if to.checkpoint_us != now.checkpoint_us {
+                    let checkpoint = checkpoint_of(&to).expect("moved");
+                    state.check_checkpoint(to.slot, checkpoint);
+                }
+                assert!(to.checkpoint_us >= now.checkpoint_us, "{to:?} moves back from {now:?}");
+                state.slots.insert(to.slot, to.clone());
+                Ok(to)
+            } else {
+                Err(SlotError::Lost {
+                    group: "g".to_owned(),
+                    slot: from.slot,
+                    expected: from.revision,
+                    actual: now.revision,
+                })
+            }
+        };
+        self.latency().await;
+        changed
+    }
+
+    async fn members(&self) -> Result<Vec<Member>, SlotError> {
+        self.latency().await;
+        let state = self.state();
+        let members = state.members.iter();
+        Ok(members.map(|(id, revision)| Member { id: *id, revision: *revision }).collect())
+    }
+
+    async fn beat(&self, member: Uuid, _known: Option<i64>) -> Result<i64, SlotError> {
+        self.latency().await;
+        let revision = {
+            let mut state = self.state();
+            let revision = state.members.entry(member).or_insert(0);
+            *revision += 1;
+            *revision
+        };
+        self.latency().await;
+        Ok(revision)
+    }
+
+    async fn remove(&self, member: Member) -> Result<(), SlotError> {
+        self.latency().await;
+        let mut state = self.state();
+        if state.members.get(&member.id) == Some(&member.revision) {
+            state.members.remove(&member.id);
+        }
         Ok(())
     }
 }

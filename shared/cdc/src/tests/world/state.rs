@@ -6,6 +6,7 @@ use crate::generation::{StreamRange, token_of};
 use crate::log_time::{LogTime, micros};
 use crate::source::{CatchUpRow, Checkpoint, Cursor};
 use domain::{CommitPlace, EventMetadata, RecordedEvent, Timestamp, Version};
+use leases::SlotState;
 use scylla_cdc::cdc_types::StreamID;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use tokio::time::Instant;
@@ -38,7 +39,11 @@ pub(super) struct State {
     pub(super) ledger: HashMap<Uuid, Vec<RecordedEvent>>,
     pub(super) log: Vec<Logged>,
     pub(super) cursors: HashMap<(Uuid, String), Cursor>,
-    pub(super) checkpoints: BTreeMap<u32, Checkpoint>,
+    /// Rows of `slots` and `members`.
+    pub(super) slots: BTreeMap<u32, SlotState>,
+    pub(super) members: BTreeMap<Uuid, i64>,
+    /// Until when requests of a process wait, before and after they take effect.
+    pub(super) cut_off: BTreeMap<usize, Instant>,
     pub(super) catch_ups: HashMap<String, BTreeMap<u32, CatchUpRow>>,
     pub(super) letters: HashMap<(Uuid, String), Found>,
     /// Whose aggregates ever had a letter.

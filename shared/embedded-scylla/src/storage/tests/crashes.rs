@@ -5,6 +5,7 @@ use crate::metrics::Metrics;
 use crate::mutation::{PartitionKey, Slice};
 use crate::schema::{CdcOptions, Preimage, Table};
 use crate::storage::commit::Sync as DeviceSync;
+use crate::storage::journal::batches;
 use crate::storage::testing::*;
 use crate::storage::{ReadRows, Storage};
 use bytes::Bytes;
@@ -145,7 +146,7 @@ async fn killed_processes_lose_nothing() {
     }
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(super) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("a directory");
     for entry in std::fs::read_dir(from).expect("readable") {
         let entry = entry.expect("readable");
@@ -205,6 +206,13 @@ async fn a_torn_journal_gives_a_prefix_of_the_commits() {
             let mut bytes = Vec::new();
             file.take(64 * 1024).read_to_end(&mut bytes).expect("it can be read");
             ends.push(bytes.iter().rposition(|byte| *byte != 0).expect("not empty") + 1);
+            let batches = batches(&bytes).expect("batches as this crate knows them");
+            assert_eq!(batches.last().map(|batch| batch.end), ends.last().copied());
+            assert!(
+                batches
+                    .windows(2)
+                    .all(|two| { two[0].end == two[1].start && two[0].number < two[1].number })
+            );
         }
         ends
     };

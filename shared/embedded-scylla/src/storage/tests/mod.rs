@@ -1,5 +1,6 @@
 //! Tests of the storage against real directories.
 
+mod bit_rot;
 mod commits;
 mod crashes;
 mod formats;

@@ -158,7 +158,7 @@ impl<'a> Shower<'a> {
             "bigint" | "counter" => i64::from_be_bytes(value.try_into()?).to_string(),
             "float" => python_float(f32::from_be_bytes(value.try_into()?).into()),
             "double" => python_float(f64::from_be_bytes(value.try_into()?)),
-            "timestamp" => iso_time(i64::from_be_bytes(value.try_into()?))?,
+            "timestamp" => iso_time(i64::from_be_bytes(value.try_into()?)),
             "uuid" | "timeuuid" => self.uuid(value)?,
             "inet" => match <[u8; 4]>::try_from(value) {
                 Ok(octets) => format!("'{}'", IpAddr::from(octets)),
@@ -205,15 +205,19 @@ fn python_float(value: f64) -> String {
 }
 
 /// As Python's `isoformat`: microseconds only if there are any.
-fn iso_time(ms: i64) -> anyhow::Result<String> {
-    let time = time::OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000)?;
+fn iso_time(ms: i64) -> String {
+    let Ok(time) = time::OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000)
+    else {
+        // Random values may be beyond the years that have four digits.
+        return format!("{ms} ms");
+    };
     let (date, clock) = (time.date(), time.time());
     let (hour, minute, second, micros) = clock.as_hms_micro();
     let fraction = if micros == 0 { String::new() } else { format!(".{micros:06}") };
-    Ok(format!(
+    format!(
         "{:04}-{:02}-{:02}T{hour:02}:{minute:02}:{second:02}{fraction}",
         date.year(),
         u8::from(date.month()),
         date.day()
-    ))
+    )
 }

@@ -1,0 +1,148 @@
+//! Bits that flip while nobody looks: what is served is what was written, or an error.
+//!
+//! Rows and batches have checksums, which refuse to open or to read. A few flips in the storage crate's
+//! own framing (the lengths and marks of its journal and of its lists of files) go unnoticed by it and
+//! look as if less had been written; the test counts them and keeps their share small.
+
+use super::crashes::copy;
+use crate::mutation::Slice;
+use crate::storage::testing::*;
+use crate::storage::{ReadRows, Storage, StorageOptions};
+use bytes::Bytes;
+use rand::rngs::StdRng;
+use rand::{Rng, RngCore, SeedableRng};
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+const ROWS: i32 = 3_000;
+const FLIPS: usize = 50;
+
+/// A value that no other row has.
+fn value(c: i32) -> i32 {
+    c.wrapping_mul(0x9E37_79B1_u32 as i32) ^ 0x55aa
+}
+
+/// Small memtables, so that there are table files besides the journal.
+fn small() -> StorageOptions {
+    StorageOptions { memtable_bytes: 64 * 1024, ..options() }
+}
+
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).expect("readable") {
+        let path = entry.expect("readable").path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// How much of a file is in use; what is set aside behind it is zeros.
+fn used(path: &Path) -> u64 {
+    let bytes = std::fs::read(path).expect("readable");
+    bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1)
+}
+
+fn flip(random: &mut StdRng, path: &Path, at: u64) {
+    let file = OpenOptions::new().read(true).write(true).open(path).expect("it opens");
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).expect("readable");
+    byte[0] ^= 1 << random.random_range(0..8);
+    file.write_all_at(&byte, at).expect("writable");
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    refused: usize,
+    errors: usize,
+    fewer: usize,
+    unharmed: usize,
+}
+
+/// What a directory serves, by row; `Err` if a read fails.
+fn served(storage: &Storage) -> crate::error::Result<BTreeMap<i32, Option<i32>>> {
+    let view = storage.view();
+    let table = table_of(&*view);
+    let mut served = BTreeMap::new();
+    for p in 0..7 {
+        for row in view.rows(&table, &partition(p), &Slice::all())? {
+            let row = row?;
+            let value = row.cells.get(&V).and_then(|cell| cell.value.clone());
+            let value = value.map(|bytes: Bytes| as_int(&bytes));
+            assert!(served.insert(as_int(&row.clustering[0]), value).is_none(), "a row twice");
+        }
+    }
+    Ok(served)
+}
+
+#[tokio::test]
+async fn flipped_bits_are_never_served() {
+    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = seed.unwrap_or_else(|| rand::rng().next_u64());
+    println!("SEED={seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    {
+        let storage = open_with(dir.path(), small());
+        let table = table_of(&*storage.view());
+        for first in (0..ROWS).step_by(50) {
+            let changes = (first..first + 50)
+                .map(|c| insert(&table, c % 7, c, value(c), 1_000 + i64::from(c)))
+                .collect();
+            apply(&storage, changes).await;
+        }
+    }
+    let mut candidates: Vec<_> =
+        files(dir.path()).into_iter().map(|path| (used(&path), path)).collect();
+    candidates.retain(|(used, _)| *used > 0);
+    let is_table = |path: &Path| path.components().any(|part| part.as_os_str() == "tables");
+    assert!(candidates.iter().any(|(_, path)| is_table(path)), "all is in the journal");
+    let mut counts = Counts::default();
+    for number in 0..FLIPS {
+        let rotten = tempfile::tempdir().expect("a temporary directory");
+        copy(dir.path(), rotten.path());
+        let (used, file) = &candidates[random.random_range(0..candidates.len())];
+        let name = file.strip_prefix(dir.path()).expect("it is there");
+        let at = random.random_range(0..*used);
+        flip(&mut random, &rotten.path().join(name), at);
+        let what = format!("flip {number} at {at} of {}", name.display());
+        let opened = catch_unwind(AssertUnwindSafe(|| {
+            let metrics = crate::metrics::Metrics::new().expect("metric names are unique");
+            Storage::open(rotten.path(), small(), metrics, |_| catalog([table(1, None)]))
+        }));
+        let Ok(Ok(storage)) = opened else {
+            counts.refused += 1;
+            continue;
+        };
+        if storage.view().catalog().table("ks", "t").is_none() {
+            panic!("{what}: another schema");
+        }
+        match catch_unwind(AssertUnwindSafe(|| served(&storage))) {
+            Ok(Ok(served)) => {
+                for (c, served) in &served {
+                    assert!((0..ROWS).contains(c), "{what}: row {c} was never written");
+                    assert_eq!(*served, Some(value(*c)), "{what}: another value of row {c}");
+                }
+                match served.len() == ROWS as usize {
+                    true => counts.unharmed += 1,
+                    false => {
+                        println!("{what}: {} of {ROWS} rows", served.len());
+                        counts.fewer += 1;
+                    }
+                }
+            }
+            Ok(Err(_)) => counts.errors += 1,
+            Err(_) => panic!("{what}: a read panicked"),
+        }
+    }
+    println!("{counts:?}");
+    assert!(counts.refused + counts.errors > 0, "no flip was noticed: {counts:?}");
+    assert!(counts.fewer * 6 < FLIPS, "many flips go unnoticed: {counts:?}");
+}

@@ -1,0 +1,135 @@
+//! Members come, leave, die, are cut off; the slots follow.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::world::{Process, SLOTS, TERM, World, millis, until};
+use crate::SlotError;
+
+const SOON: Duration = Duration::from_secs(30);
+
+/// Waits until the processes hold all slots, each one process's, in the given shares (ascending).
+async fn shared(what: &str, processes: &[&Process], shares: &[usize]) -> Duration {
+    let took = until(what, SOON, || {
+        let mut sizes: Vec<usize> = processes.iter().map(|p| p.slots().len()).collect();
+        sizes.sort_unstable();
+        sizes == shares
+    })
+    .await;
+    let mut all = BTreeSet::new();
+    for process in processes {
+        for slot in process.slots() {
+            assert!(all.insert(slot), "{what}: slot {slot} has two owners");
+        }
+    }
+    took
+}
+
+#[tokio::test(start_paused = true)]
+async fn slots_are_shared_fairly_as_members_come_and_go() {
+    let world = World::new();
+    let one = Process::start(&world, 1);
+    shared("one takes all", &[&one], &[16]).await;
+    let two = Process::start(&world, 2);
+    let took = shared("two share", &[&one, &two], &[8, 8]).await;
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    let three = Process::start(&world, 3);
+    shared("three share", &[&one, &two, &three], &[5, 5, 6]).await;
+    two.end().await;
+    let took = shared("one left", &[&one, &three], &[8, 8]).await;
+    assert!(took < Duration::from_secs(1), "hand-over took {took:?}");
+    for slot in 0..SLOTS {
+        assert_eq!(world.slot(slot).crashes, 0, "nobody crashed");
+    }
+    three.end().await;
+    one.end().await;
+    assert_eq!(world.members(), 0);
+    for slot in 0..SLOTS {
+        assert_eq!(world.slot(slot).owner, None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn slots_of_a_dead_member_move_after_a_term_and_count_a_crash() {
+    let world = World::new();
+    let (one, two) = (Process::start(&world, 1), Process::start(&world, 2));
+    shared("two share", &[&one, &two], &[8, 8]).await;
+    tokio::time::sleep(millis(3_217)).await;
+    let orphans = two.slots();
+    two.kill();
+    let took = shared("one has all", &[&one], &[16]).await;
+    assert!(took < TERM + Duration::from_secs(1), "take-over took {took:?}");
+    assert!(took > TERM - Duration::from_secs(2), "taken before the term was over: {took:?}");
+    for slot in 0..SLOTS {
+        let crashes = i32::from(orphans.contains(&slot));
+        assert_eq!(world.slot(slot).crashes, crashes, "slot {slot}");
+    }
+    let slot = *orphans.first().expect("some");
+    one.leases.save_checkpoint(slot, 7, Some(1)).await.expect("saved");
+    assert_eq!(world.slot(slot).crashes, 0, "a moved checkpoint clears it");
+    assert_eq!(world.members(), 1, "the dead one was removed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_cut_off_stops_before_another_begins_and_can_store_nothing() {
+    let world = World::new();
+    let (one, two) = (Process::start(&world, 1), Process::start(&world, 2));
+    shared("two share", &[&one, &two], &[8, 8]).await;
+    let slots = two.slots();
+    let slot = *slots.first().expect("some");
+    world.cut_off(2, true);
+    let waiting = two.leases.clone();
+    let late = async { waiting.save_checkpoint(slot, 99, None).await };
+    let watch = async {
+        let stopped =
+            until("the owner stops", SOON, || slots.iter().all(|s| !two.leases.may_begin(*s)))
+                .await;
+        assert!(stopped <= TERM * 2 / 3, "stopped after {stopped:?}");
+        assert!(slots.iter().all(|slot| !one.leases.may_begin(*slot)), "both may work");
+        until("the other takes them", SOON, || one.slots().len() == 16).await;
+        world.cut_off(2, false);
+    };
+    let (late, ()) = tokio::join!(late, watch);
+    assert!(matches!(late, Err(SlotError::Lost { .. })), "{late:?}");
+    assert_eq!(world.slot(slot).checkpoint_us, None);
+    shared("it comes back", &[&one, &two], &[8, 8]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_of_the_database_makes_nobody_take_over_from_anybody() {
+    let world = World::new();
+    let (one, two) = (Process::start(&world, 1), Process::start(&world, 2));
+    shared("two share", &[&one, &two], &[8, 8]).await;
+    let before = (one.slots(), two.slots());
+    world.set_down(true);
+    tokio::time::sleep(TERM * 3).await;
+    assert!(one.slots().is_empty() && two.slots().is_empty(), "both stopped");
+    world.set_down(false);
+    shared("both are back", &[&one, &two], &[8, 8]).await;
+    assert_eq!((one.slots(), two.slots()), before);
+    for slot in 0..SLOTS {
+        assert_eq!(world.slot(slot).crashes, 0, "slot {slot}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_members_than_slots_are_ready_all_the_same_and_ask_for_little() {
+    let world = World::new();
+    let busy: Vec<Process> = (0..16).map(|number| Process::start(&world, number)).collect();
+    let all: Vec<&Process> = busy.iter().collect();
+    shared("one each", &all, &[1; 16]).await;
+    tokio::time::sleep(TERM).await;
+    let cost = async || {
+        let before = world.requests();
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        (world.requests() - before) as f64 / 10.0
+    };
+    let before = cost().await;
+    let idle = Process::start(&world, 16);
+    tokio::time::sleep(TERM).await;
+    let added = cost().await - before;
+    assert!(added <= 20.0, "{added} requests per second");
+    let ids: BTreeSet<_> = busy.iter().map(|process| process.leases.owner()).collect();
+    let with_slot = usize::from(ids.iter().filter(|id| **id < idle.leases.owner()).count() < 16);
+    assert_eq!(idle.slots().len(), with_slot, "by the order of ids");
+}
