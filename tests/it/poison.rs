@@ -27,34 +27,42 @@ impl<'a> Order<'a> {
 
     /// Commits and announces an event.
     async fn append(&self, version: i64, event_type: &str, data: &Value) -> anyhow::Result<()> {
+        self.insert("event_store", "", version, event_type, data, "IF NOT EXISTS").await?;
+        self.insert("outbox_messages", ", topic", version, event_type, data, "").await
+    }
+
+    /// Puts other data into a stored event, as nobody but a repair does, and announces it again.
+    async fn repair(&self, version: i64, event_type: &str, data: &Value) -> anyhow::Result<()> {
+        let cql = "UPDATE event_store SET event_data = ? WHERE aggregate_id = ? AND \
+            sequence_number = ? IF EXISTS";
+        self.session.query_unpaged(cql, (data.to_string(), self.id, version)).await?;
+        self.insert("outbox_messages", ", topic", version, event_type, data, "").await
+    }
+
+    async fn insert(
+        &self,
+        table: &str,
+        topic: &str,
+        version: i64,
+        event_type: &str,
+        data: &Value,
+        condition: &str,
+    ) -> anyhow::Result<()> {
         let metadata = json!({
             "command_id": Uuid::nil(), "fingerprint": "", "causation_id": Uuid::nil(),
             "correlation_id": Uuid::nil(), "commit": {"index": 0, "count": 1},
         });
         let columns = "aggregate_id, sequence_number, event_id, event_type, event_data, metadata, \
             aggregate_type, schema_version, recorded_at";
-        let values = "?, ?, ?, ?, ?, ?, 'order', 1, toTimestamp(now())";
+        let topic_value = if topic.is_empty() { "" } else { ", 'orders.events'" };
+        let cql = format!(
+            "INSERT INTO {table} ({columns}{topic}) VALUES (?, ?, ?, ?, ?, ?, 'order', 1, \
+             toTimestamp(now()){topic_value}) {condition}"
+        );
         let event_id = Uuid::new_v5(&self.id, &version.to_be_bytes());
         let (data, metadata) = (data.to_string(), metadata.to_string());
         let row = (self.id, version, event_id, event_type, data, metadata);
-        let store = format!("INSERT INTO event_store ({columns}) VALUES ({values}) IF NOT EXISTS");
-        self.session.query_unpaged(store, row.clone()).await?;
-        let announce = format!(
-            "INSERT INTO outbox_messages ({columns}, topic) VALUES ({values}, 'orders.events')"
-        );
-        self.session.query_unpaged(announce, row).await?;
-        Ok(())
-    }
-
-    /// Puts other data into a stored event, as nobody but a repair does.
-    async fn repair(&self, version: i64, data: &Value) -> anyhow::Result<()> {
-        for (table, condition) in [("event_store", "IF EXISTS"), ("outbox_messages", "")] {
-            let cql = format!(
-                "UPDATE {table} SET event_data = ? WHERE aggregate_id = ? AND sequence_number = ? \
-                 {condition}"
-            );
-            self.session.query_unpaged(cql, (data.to_string(), self.id, version)).await?;
-        }
+        self.session.query_unpaged(cql, row).await?;
         Ok(())
     }
 
@@ -91,7 +99,8 @@ impl<'a> Order<'a> {
                 Err(format!("{found:?} {listed}"))
             }
         })
-        .await
+        .await?;
+        Ok(())
     }
 
     /// What the read model shows.
@@ -165,7 +174,7 @@ async fn an_event_that_cannot_be_decoded_parks_its_own_aggregate_and_nothing_els
     order.letter(|line| line["state"] == "blocked" && line["class"] == "poison").await?;
     assert_eq!(order.version().await?, None, "what comes later waits");
 
-    order.repair(1, &created()).await?;
+    order.repair(1, "OrderCreated", &created()).await?;
     esctl(&world, &["-o", "json", "dlq", "retry", CONSUMER, &order.id.to_string()]).await?;
     order.applied(2).await?;
     order.append(3, "OrderShipped", &shipped()).await?;

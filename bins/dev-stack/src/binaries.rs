@@ -4,7 +4,7 @@ use anyhow::{Context, bail};
 use std::path::{Path, PathBuf};
 
 /// The programs that the stack starts, in the order of their folders.
-const PROGRAMS: [&str; 7] = [
+const PROGRAMS: [&str; 8] = [
     "embedded-scylla",
     "dev-stack",
     "esctl",
