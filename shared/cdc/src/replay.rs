@@ -126,6 +126,11 @@ impl Replay {
                 if !may_begin() {
                     return Err(ReplayError::Stopped);
                 }
+                if event.version.0 != cursor.version + 1 {
+                    let what = format!("a hole in front of version {}", event.version);
+                    let class = ErrorClass::Transport;
+                    return Err(surroundings(HandleError { class, what, source: None }));
+                }
                 let change = Change { event, topic: None };
                 cursor = self.handle(consumer, &change, cursor).await?;
             }
