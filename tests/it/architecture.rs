@@ -34,6 +34,7 @@ const HEAVY: &[(&str, &[&str])] = &[
     ("rdkafka", &["messaging"]),
     ("tansu-broker", &["dev-stack"]),
     ("tansu-storage", &["dev-stack"]),
+    ("libsql", &["dev-stack"]),
     ("fjall", &["embedded-scylla"]),
     ("scylla-cdc", &["cdc", "embedded-scylla", "system-tests"]),
     ("stateright", &["protocol-models"]),

@@ -2,6 +2,7 @@
 
 mod architecture;
 mod bad_input;
+mod chaos;
 mod contention;
 mod demo;
 mod faults;
@@ -10,6 +11,9 @@ mod kills;
 mod official_reader;
 mod outage;
 mod poison;
+mod proxies;
 mod rest;
+mod scaling;
 mod settling;
 mod verify;
+mod zoo;

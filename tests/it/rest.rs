@@ -1,7 +1,7 @@
 //! Data that stays: a second start on the same folder goes on where the first one stopped.
 
 use dev_stack::demo::{Narrator, run};
-use dev_stack::{Addresses, Output, Replicas, Stack, StackOptions};
+use dev_stack::{Addresses, Detours, Output, Replicas, Stack, StackOptions};
 use harness::binaries;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -14,6 +14,8 @@ async fn a_second_start_continues_where_the_first_stopped() -> anyhow::Result<()
             addresses: Addresses::free(Replicas::default())?,
             output: Output::new(&folder.path().join("logs"), false)?,
             env: Vec::new(),
+            env_of: Vec::new(),
+            detours: Detours::default(),
         })
     };
     let silent = Narrator { speaks: false };

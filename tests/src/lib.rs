@@ -1,12 +1,27 @@
 //! The harness of the system tests: a whole stack of real processes per test, clients that
 //! remember what they were told, and a checker that works on what the stores hold.
 
+mod chaos;
 mod check;
 mod client;
 mod dump;
+mod history;
+mod hops;
+mod proxy;
 mod world;
 
-pub use check::{Expectations, verify};
+pub use chaos::{ChaosOptions, Report, Strike, Timed, run as chaos, schedule};
+pub use check::{
+    Evidence, Expectations, Heal, Sample, Verdict, ahead_of_work, disagreements, judge, verify,
+};
 pub use client::{Client, Outcome, Told};
-pub use dump::{Dump, StoredEvent};
-pub use world::{Plan, World, binaries, seed};
+pub use dump::{
+    Announced, Cursors, Dump, Events, ReadModels, Row, SlotRow, StoredEvent, Topics, WriterRow,
+    progress, slot_of,
+};
+pub use history::{
+    Command, Fault, History, Kind, Lookup, Place, Read, Recorder, Reply, Reuse, Sending,
+};
+pub use hops::{Hop, Hops};
+pub use proxy::{Mode, Proxy, Rewrite};
+pub use world::{Plan, World, alone, binaries, hooked_binaries, seed};

@@ -1,18 +1,35 @@
 //! A stack of its own for one test.
 
 use crate::client::Client;
+use crate::hops::Hops;
 use anyhow::Context;
-use dev_stack::{Addresses, Binaries, Output, Process, Replicas, Signal, Stack, StackOptions};
+use dev_stack::{
+    Addresses, Binaries, Output, Process, Replicas, Signal, Stack, StackOptions, Whom,
+};
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 use std::path::Path;
 use tempfile::TempDir;
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
 /// The programs under test, built once per run.
 pub async fn binaries() -> anyhow::Result<&'static Binaries> {
     static BINARIES: OnceCell<Binaries> = OnceCell::const_new();
     BINARIES.get_or_try_init(Binaries::find).await
+}
+
+/// The same programs with their test hooks (`runtime::test_hooks`), built once per run. Start a world
+/// with them by [`World::start_with`], and choose defects and crashes by [`Plan::env`] or
+/// [`Plan::env_of`].
+pub async fn hooked_binaries() -> anyhow::Result<&'static Binaries> {
+    static BINARIES: OnceCell<Binaries> = OnceCell::const_new();
+    BINARIES.get_or_try_init(|| async { binaries().await?.find_hooked().await }).await
+}
+
+/// Held by a test that needs the machine: only one of these runs at a time.
+pub async fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::const_new(());
+    ALONE.lock().await
 }
 
 /// The seed of a random test: from `SEED`, else a new one. Printed first, so that a failure can be
@@ -25,7 +42,7 @@ pub fn seed() -> u64 {
 }
 
 /// What a world is made of.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Plan {
     /// How many processes of each kind there are.
     pub replicas: Replicas,
@@ -33,6 +50,10 @@ pub struct Plan {
     pub keep_topics: bool,
     /// Environment of all workers.
     pub env: Vec<(String, String)>,
+    /// Environment of some processes, `esctl` among them.
+    pub env_of: Vec<(Whom, String, String)>,
+    /// A proxy on every hop, in [`World::hops`].
+    pub proxied: bool,
 }
 
 impl Plan {
@@ -42,16 +63,12 @@ impl Plan {
     }
 }
 
-impl Default for Plan {
-    fn default() -> Self {
-        Self { replicas: Replicas::default(), keep_topics: false, env: Vec::new() }
-    }
-}
-
 /// A running stack in a temporary folder, on free ports.
 pub struct World {
     /// The processes.
     pub stack: Stack,
+    /// The proxies; none unless the plan asked for them.
+    pub hops: Hops,
     /// Data and logs; kept when the test ends without [`World::finish`].
     folder: Option<TempDir>,
 }
@@ -59,16 +76,25 @@ pub struct World {
 impl World {
     /// Starts everything and waits until it is ready.
     pub async fn start(plan: Plan) -> anyhow::Result<Self> {
+        Self::start_with(binaries().await?, plan).await
+    }
+
+    /// The same with other programs, for example [`hooked_binaries`].
+    pub async fn start_with(programs: &Binaries, plan: Plan) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("system-test-").tempdir()?;
+        let addresses = Addresses::free(plan.replicas)?;
+        let hops = if plan.proxied { Hops::before(&addresses).await? } else { Hops::default() };
         let options = StackOptions {
             data_dir: folder.path().to_owned(),
             keep_topics: plan.keep_topics,
-            addresses: Addresses::free(plan.replicas)?,
+            addresses,
             output: Output::new(&folder.path().join("logs"), false)?,
             env: plan.env,
+            env_of: plan.env_of,
+            detours: hops.detours(),
         };
-        match Stack::start(binaries().await?, options).await {
-            Ok(stack) => Ok(Self { stack, folder: Some(folder) }),
+        match Stack::start(programs, options).await {
+            Ok(stack) => Ok(Self { stack, hops, folder: Some(folder) }),
             Err(error) => {
                 let kept = folder.keep();
                 Err(error.context(format!("logs in {}", kept.join("logs").display())))

@@ -14,6 +14,9 @@ const PROGRAMS: [&str; 7] = [
     "query-api",
 ];
 
+/// The programs that have test hooks.
+const HOOKED: [&str; 4] = ["command-api", "projection-worker", "outbox-relay", "query-api"];
+
 /// The variables that cargo sets for one package's program, by their beginnings.
 const ABOUT_THE_PACKAGE: [&str; 6] =
     ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_", "OUT_DIR"];
@@ -36,14 +39,32 @@ impl Binaries {
         }
         let found = Self { folder: folder.to_owned() };
         if let Some(cargo) = std::env::var_os("CARGO") {
-            build(Path::new(&cargo), folder).await?;
+            build(Path::new(&cargo), folder, None).await?;
         }
+        found.check()
+    }
+
+    /// The same programs with their test hooks, in a folder of their own beside the plain ones,
+    /// which stay as they are. Dependencies are shared between both. When the running program runs
+    /// through cargo they are built first.
+    pub async fn find_hooked(&self) -> anyhow::Result<Self> {
+        let profile = self.folder.file_name().context("the programs' folder has no name")?;
+        let target = self.folder.parent().context("the programs' folder has no parent")?;
+        let hooked = target.join("hooked");
+        if let Some(cargo) = std::env::var_os("CARGO") {
+            build(Path::new(&cargo), &self.folder, Some((target, &hooked))).await?;
+        }
+        Self { folder: hooked.join(profile) }.check()
+    }
+
+    /// Errs when a program is missing.
+    fn check(self) -> anyhow::Result<Self> {
         for program in PROGRAMS {
-            if !found.path(program).is_file() {
-                bail!("{} is not there: build it first", found.path(program).display());
+            if !self.path(program).is_file() {
+                bail!("{} is not there: build it first", self.path(program).display());
             }
         }
-        Ok(found)
+        Ok(self)
     }
 
     /// The path of a program.
@@ -52,8 +73,10 @@ impl Binaries {
     }
 }
 
-/// Builds all programs into the folder that the running program is in.
-async fn build(cargo: &Path, folder: &Path) -> anyhow::Result<()> {
+/// Builds all programs with the profile that the folder is named after. With `hooked`, a build folder
+/// and an output folder, they have their test hooks: what lies between sources and programs is
+/// shared by way of the build folder, and the programs do not displace the plain ones.
+async fn build(cargo: &Path, folder: &Path, hooked: Option<(&Path, &Path)>) -> anyhow::Result<()> {
     let mut command = tokio::process::Command::new(cargo);
     command.arg("build").arg("--workspace").current_dir(env!("CARGO_MANIFEST_DIR"));
     // What cargo told this program about its own package would make build scripts of dependencies
@@ -64,7 +87,11 @@ async fn build(cargo: &Path, folder: &Path) -> anyhow::Result<()> {
             command.env_remove(name);
         }
     }
-    if running_as_test() {
+    if let Some((build, output)) = hooked {
+        command.env("CARGO_BUILD_BUILD_DIR", build).env("CARGO_TARGET_DIR", output);
+        let features = HOOKED.map(|program| format!("{program}/test-hooks")).join(",");
+        command.args(["--bins", "--features", &features]);
+    } else if running_as_test() {
         // The same selection as the test run, so that dependencies have the same features and
         // nothing is built twice.
         command.arg("--all-targets");

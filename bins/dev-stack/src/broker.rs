@@ -32,7 +32,19 @@ pub async fn serve(port: u16, database: Option<&Path>) -> anyhow::Result<()> {
         .build()
         .await
         .with_context(|| format!("open the broker's storage {storage}"))?;
+    if let Some(path) = database {
+        index_headers(path).await.context("index the broker's headers")?;
+    }
     broker.serve(Instant::now()).await.context("run the broker")?;
+    Ok(())
+}
+
+/// The broker looks for the headers of each record that it reads, in a table without index: reading
+/// some thousand records would take minutes.
+async fn index_headers(database: &Path) -> anyhow::Result<()> {
+    let connection = libsql::Builder::new_local(database).build().await?.connect()?;
+    let index = "CREATE INDEX IF NOT EXISTS header_place ON header (topition, offset_id)";
+    connection.execute(index, ()).await?;
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 use std::time::Duration;
 
-/// How long one request may take.
+/// How long one request may take, unless said otherwise.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// An answer, its body read whole.
@@ -41,18 +41,24 @@ impl Answer {
 #[derive(Clone)]
 pub struct HttpClient {
     client: Client<HttpConnector, Full<Bytes>>,
+    timeout: Duration,
 }
 
 impl Default for HttpClient {
     fn default() -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(Duration::from_secs(5)));
-        Self { client: Client::builder(TokioExecutor::new()).build(connector) }
+        Self::with_timeout(REQUEST_TIMEOUT)
     }
 }
 
 impl HttpClient {
+    /// A client whose requests take at most so long.
+    pub fn with_timeout(timeout: Duration) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(Duration::from_secs(5)));
+        Self { client: Client::builder(TokioExecutor::new()).build(connector), timeout }
+    }
+
     /// `GET url`
     pub async fn get(&self, url: &str) -> anyhow::Result<Answer> {
         self.request(Method::GET, url, &[], None).await
@@ -89,9 +95,9 @@ impl HttpClient {
             let (head, body) = response.into_parts();
             anyhow::Ok((head, body.collect().await?.to_bytes()))
         };
-        let (head, body) = tokio::time::timeout(REQUEST_TIMEOUT, exchange)
+        let (head, body) = tokio::time::timeout(self.timeout, exchange)
             .await
-            .with_context(|| format!("{method} {url} took longer than {REQUEST_TIMEOUT:?}"))?
+            .with_context(|| format!("{method} {url} took longer than {:?}", self.timeout))?
             .with_context(|| format!("{method} {url}"))?;
         let body = match serde_json::from_slice(&body) {
             Ok(json) => json,

@@ -18,5 +18,5 @@ mod wait;
 pub use binaries::Binaries;
 pub use child::Signal;
 pub use ports::free_port;
-pub use stack::{Addresses, Output, Process, Replicas, Stack, StackOptions};
+pub use stack::{Addresses, Detours, Output, Process, Replicas, Stack, StackOptions, Whom};
 pub use wait::{WaitError, wait_for};

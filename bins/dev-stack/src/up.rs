@@ -2,7 +2,9 @@
 
 use anyhow::Context;
 use dev_stack::demo::{self, Narrator};
-use dev_stack::{Addresses, Binaries, Output, Replicas, Stack, StackOptions, bench as benchmark};
+use dev_stack::{
+    Addresses, Binaries, Detours, Output, Replicas, Stack, StackOptions, bench as benchmark,
+};
 use futures::StreamExt;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_tokio::Signals;
@@ -36,6 +38,8 @@ impl Folder {
             addresses,
             output: Output::new(&self.path.join("logs"), terminal)?,
             env: Vec::new(),
+            env_of: Vec::new(),
+            detours: Detours::default(),
         })
     }
 }
@@ -145,6 +149,13 @@ pub(crate) async fn bench(
 /// The broker alone, until a signal comes or the process that started it is gone: its end of the
 /// standard input closes then, however it died.
 pub(crate) async fn broker(port: u16, database: Option<&std::path::Path>) -> anyhow::Result<()> {
+    // A panic would end the one task that serves the storage, and every request after it would wait
+    // for ever; whoever keeps the process running starts it again instead.
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::abort();
+    }));
     let orphaned = async {
         let mut nothing = tokio::io::sink();
         tokio::io::copy(&mut tokio::io::stdin(), &mut nothing).await.map(drop)

@@ -163,7 +163,8 @@ impl Lanes {
         self.slots.get(&slot).is_some_and(|open| !open.stop.is_cancelled())
     }
 
-    /// A lane ends before everything is done; whoever waits for it learns that it will not be.
+    /// A lane ends before everything is done; whoever waits for it learns that it will not be. For
+    /// the task that works it: after [`Step::Done`] the key may belong to another's lane already.
     pub(crate) fn abandon(&mut self, key: LaneKey) {
         self.open.remove(&key);
         self.lane_ended(key);

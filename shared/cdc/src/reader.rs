@@ -288,7 +288,11 @@ impl Reader {
         };
         self.ahead = merged(self.ahead, ahead);
         for generation in generations {
-            if !self.following.iter().any(|f| f.active.start == generation.start) {
+            let newest = self.following.last().map(|following| following.active.start);
+            if newest.is_none_or(|newest| newest < generation.start) {
+                // It concerns those that are here as well.
+                self.follow(generation);
+            } else if !self.is_followed(generation.start) {
                 self.add(generation);
             }
         }
@@ -329,15 +333,22 @@ impl Reader {
         }
     }
 
-    /// Follows a generation that nobody follows yet with every slot that is here.
+    /// Follows a generation with every slot that is here and does not follow it yet.
     fn follow(&mut self, generation: Generation) {
         let start = generation.start;
-        self.add(generation);
+        if !self.is_followed(start) {
+            self.add(generation);
+        }
+        let before = self.confirm.slots_in(start);
         let slots = self.confirm.slots();
-        let joined = slots.into_iter();
+        let joined = slots.into_iter().filter(|slot| !before.contains(*slot));
         let joined = joined.filter_map(|slot| Some((slot, self.confirm.join(slot, start)?)));
         let gained = BTreeMap::from([(start, joined.collect())]);
         self.rearrange(&gained);
+    }
+
+    fn is_followed(&self, generation: LogTime) -> bool {
+        self.following.iter().any(|following| following.active.start == generation)
     }
 
     fn add(&mut self, generation: Generation) {

@@ -180,7 +180,7 @@ impl Sequencer {
         self.shared.tasks.spawn(async move {
             let worked = AssertUnwindSafe(shared.work(key)).catch_unwind().await;
             let failure = match worked {
-                Ok(Ok(())) => return shared.lanes().abandon(key),
+                Ok(Ok(())) => return,
                 Ok(Err(failure)) => failure,
                 Err(_) => {
                     let (consumer, event) = shared.name(key);
@@ -223,7 +223,10 @@ impl Shared {
             let what = match &step {
                 Step::Done => return Ok(()),
                 Step::Flush(_) => "flush",
-                _ if stop.is_cancelled() || !self.parts.fence.may_begin(key.slot) => return Ok(()),
+                _ if stop.is_cancelled() || !self.parts.fence.may_begin(key.slot) => {
+                    self.lanes().abandon(key);
+                    return Ok(());
+                }
                 Step::Load => "load",
                 Step::Heal { .. } => "heal",
                 Step::Handle { .. } => "handle",
@@ -235,6 +238,7 @@ impl Shared {
                     self.lanes().shed(key);
                     drop(place);
                     if !backoff.pause(&stop).await {
+                        self.lanes().abandon(key);
                         return Ok(());
                     }
                     place = self.place(&stop).await;

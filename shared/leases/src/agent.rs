@@ -46,7 +46,11 @@ impl Leases {
             let known = shared.beat_until(shutdown).await;
             shared.leave(known).await;
         };
-        join(beat, shared.look_until(shutdown)).await;
+        let look = async {
+            shared.look_until(shutdown).await;
+            shared.takes_ended.cancel();
+        };
+        join(beat, look).await;
         shared.end.cancelled().await;
         shared.keepers.close();
         shared.keepers.wait().await;

@@ -53,6 +53,8 @@ pub(crate) struct Shared {
     /// Renews each lease.
     pub(crate) keepers: TaskTracker,
     pub(crate) end: CancellationToken,
+    /// Cancelled when nothing is taken any more.
+    pub(crate) takes_ended: CancellationToken,
     /// When the last change that was applied was sent; `None` after one that failed.
     pub(crate) trusted_since: Mutex<Option<Instant>>,
 }
@@ -80,6 +82,7 @@ impl Leases {
             owned,
             keepers: TaskTracker::new(),
             end: CancellationToken::new(),
+            takes_ended: CancellationToken::new(),
             trusted_since: Mutex::new(None),
         };
         Self { shared: Arc::new(shared) }
@@ -164,9 +167,11 @@ impl Leases {
         Ok(())
     }
 
-    /// Gives up every slot. Errors are logged: whoever takes the slot next only waits for a term, and
+    /// Gives up every slot, after the shutdown of [`Leases::run`]: it waits until that takes nothing
+    /// more, so that none is left behind. Errors are logged: whoever takes the slot next only waits for a term, and
     /// counts a crash.
     pub async fn release_all(&self) {
+        self.shared.takes_ended.cancelled().await;
         let slots: Vec<u32> = self.shared.leases().keys().copied().collect();
         join_all(slots.into_iter().map(|slot| async move {
             if let Err(error) = self.release(slot).await {

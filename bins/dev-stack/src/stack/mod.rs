@@ -14,6 +14,7 @@ use crate::wait::wait_for;
 use anyhow::{Context, bail};
 use futures::future::{join_all, select_all, try_join_all};
 use specs::Specs;
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -76,6 +77,29 @@ pub struct StackOptions {
     pub output: Output,
     /// More environment for all workers, for example other bounds.
     pub env: Vec<(String, String)>,
+    /// More environment for some processes.
+    pub env_of: Vec<(Whom, String, String)>,
+    /// Ways to engine and broker that are not the direct one.
+    pub detours: Detours,
+}
+
+/// Whom a variable is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whom {
+    /// Every process of a program, `esctl` among them, by its name.
+    Program(&'static str),
+    /// One process.
+    One(Process),
+}
+
+/// Where a process finds the engine or the broker when it is not to reach them directly, by
+/// process: the place of a proxy.
+#[derive(Debug, Clone, Default)]
+pub struct Detours {
+    /// `host:port` of the engine as a process sees it.
+    pub engine: HashMap<Process, String>,
+    /// `host:port` of the broker as a process sees it.
+    pub broker: HashMap<Process, String>,
 }
 
 /// The running system. Dropping it kills all processes; [`Stack::shutdown`] ends them orderly.

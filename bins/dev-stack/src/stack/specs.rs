@@ -1,6 +1,6 @@
 //! The command line and environment of each process.
 
-use super::{Process, StackOptions};
+use super::{Process, StackOptions, Whom};
 use crate::binaries::Binaries;
 use crate::child::ChildSpec;
 
@@ -27,7 +27,7 @@ impl Specs<'_> {
                 process,
                 "outbox-relay",
                 &addresses.outbox_relays[replica],
-                &[("REDPANDA_BROKERS", &addresses.broker)],
+                &[("REDPANDA_BROKERS", self.broker_of(process))],
             ),
             Process::QueryApi => self.worker(
                 process,
@@ -83,7 +83,7 @@ impl Specs<'_> {
         env: &[(&str, &str)],
     ) -> ChildSpec {
         let common = [
-            ("SCYLLA_NODES", self.options.addresses.engine.as_str()),
+            ("SCYLLA_NODES", self.engine_of(process)),
             ("APP__ADMIN__LISTEN", admin),
             ("APP_PARENT_PIPE", "1"),
         ];
@@ -92,8 +92,35 @@ impl Specs<'_> {
             name: process.name(),
             program: self.binaries.path(program),
             args: Vec::new(),
-            env: env.chain(self.options.env.iter().cloned()).collect(),
+            env: env
+                .chain(self.options.env.iter().cloned())
+                .chain(self.env_for(program, Some(process)))
+                .collect(),
         }
+    }
+
+    fn engine_of(&self, process: Process) -> &str {
+        let direct = &self.options.addresses.engine;
+        self.options.detours.engine.get(&process).unwrap_or(direct)
+    }
+
+    fn broker_of(&self, process: Process) -> &str {
+        let direct = &self.options.addresses.broker;
+        self.options.detours.broker.get(&process).unwrap_or(direct)
+    }
+
+    /// What `env_of` has for a process.
+    fn env_for(
+        &self,
+        program: &str,
+        process: Option<Process>,
+    ) -> impl Iterator<Item = (String, String)> {
+        let is_meant = move |whom: &Whom| match whom {
+            Whom::Program(name) => *name == program,
+            Whom::One(one) => Some(*one) == process,
+        };
+        let meant = self.options.env_of.iter().filter(move |(whom, _, _)| is_meant(whom));
+        meant.map(|(_, name, value)| (name.clone(), value.clone()))
     }
 
     /// A run of the operator's command line.
@@ -103,10 +130,13 @@ impl Specs<'_> {
             name: name.to_owned(),
             program: self.binaries.path("esctl"),
             args: args.iter().map(|arg| (*arg).to_owned()).collect(),
-            env: vec![
+            env: [
                 ("SCYLLA_NODES".to_owned(), addresses.engine.clone()),
                 ("REDPANDA_BROKERS".to_owned(), addresses.broker.clone()),
-            ],
+            ]
+            .into_iter()
+            .chain(self.env_for("esctl", None))
+            .collect(),
         }
     }
 }

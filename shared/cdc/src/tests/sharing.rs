@@ -251,7 +251,7 @@ async fn live(world: &World, steps: Vec<Step>) {
 
 proptest! {
     // The seed of a failure is printed and kept; PROPTEST_CASES makes a longer run.
-    #![proptest_config(ProptestConfig { cases: 16, max_shrink_iters: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 32, max_shrink_iters: 200, ..ProptestConfig::default() })]
 
     #[test]
     fn nothing_is_skipped_and_nothing_begun_after_a_loss(

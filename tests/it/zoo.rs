@@ -1,0 +1,232 @@
+//! The bug zoo: each seeded defect is caught by the promise that it breaks, and the same run without
+//! the defect is clean.
+//!
+//! The workers are built with their test hooks; `TEST_DEFECT` chooses the defect. Each scenario has only
+//! the faults that its defects need, mostly one precise fault instead of chance.
+
+use anyhow::ensure;
+use dev_stack::{Process, Whom};
+use harness::{ChaosOptions, Hop, Mode, Report, Strike, Timed, alone, chaos, hooked_binaries};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// How long everything may take to be whole again: with a defect it never is.
+const HEAL_WITH_DEFECT: Duration = Duration::from_secs(20);
+
+const HOUR_MS: &str = "3600000";
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+fn at(track: u8, at_ms: u64, strike: Strike) -> Timed {
+    Timed { track, at: ms(at_ms), strike }
+}
+
+/// A rule that is in force from the beginning to the end.
+fn rule(rule: Value) -> Vec<Timed> {
+    vec![at(0, 500, Strike::Engine(rule, ms(6_000)))]
+}
+
+/// Nothing but clients, of whom some send what they sent before.
+fn undisturbed(seed: u64) -> ChaosOptions {
+    ChaosOptions::small(seed, ms(7_000), Vec::new())
+}
+
+/// Commits that are applied and answered with a timeout.
+fn applied_with_a_timeout(seed: u64) -> ChaosOptions {
+    let faults = rule(json!({"kind": "lwt_applied_timeout", "table": "event_store", "count": 20,
+        "probability": 0.2}));
+    ChaosOptions::small(seed, ms(7_000), faults)
+}
+
+/// Commits that are answered with a timeout and never applied.
+fn not_applied_with_a_timeout(seed: u64) -> ChaosOptions {
+    let faults =
+        rule(json!({"kind": "lwt_not_applied_timeout", "table": "event_store", "count": 20,
+        "probability": 0.2}));
+    ChaosOptions::small(seed, ms(7_000), faults)
+}
+
+/// Commits that land long after their clients had to be told something.
+fn landing_late(seed: u64) -> ChaosOptions {
+    let faults = rule(json!({"kind": "lwt_applied_later", "table": "event_store", "count": 5_000,
+        "delay_ms": 6_000}));
+    ChaosOptions::small(seed, ms(16_000), faults)
+}
+
+/// One process dies between a commit and its announcement, and does not come back for a while.
+fn death_before_announcing(seed: u64) -> ChaosOptions {
+    let mark = std::env::temp_dir().join(format!("zoo-crash-{}-{seed}", std::process::id()));
+    let program = Whom::Program("command-api");
+    let mut options = ChaosOptions::small(seed, ms(8_000), Vec::new());
+    options.env = vec![
+        (program, "TEST_CRASH_AT".to_owned(), "append.committed:60".to_owned()),
+        (program, "TEST_CRASH_MARK".to_owned(), mark.display().to_string()),
+    ];
+    options
+}
+
+/// Both processes die while their commits are on their way; they land after their writers were settled.
+fn death_before_landing(seed: u64) -> ChaosOptions {
+    let late = json!({"kind": "lwt_applied_later", "table": "event_store", "count": 2_000,
+        "delay_ms": 9_000});
+    let kill = |replica| Strike::Kill(Process::CommandApi(replica), ms(600));
+    let faults = vec![
+        at(0, 2_000, Strike::Engine(late, ms(600))),
+        at(1, 2_400, kill(0)),
+        at(2, 2_400, kill(1)),
+    ];
+    let mut options = ChaosOptions::small(seed, ms(14_000), faults);
+    // Many commands on their way at that moment, and few afterwards, so that nobody else moves the
+    // versions of their aggregates.
+    options.clients = 40;
+    options.pause = ms(150);
+    options.commands_max = 900;
+    options
+}
+
+/// Clients that hang up while the database takes its time.
+fn hanging_up(seed: u64) -> ChaosOptions {
+    let mut faults = vec![at(
+        0,
+        200,
+        Strike::Engine(
+            json!({"kind": "slow", "table": "outbox_messages", "count": 3_000, "delay_ms": 300}),
+            ms(6_500),
+        ),
+    )];
+    for turn in 0..12 {
+        let hop = Hop::FromClients(Process::CommandApi(usize::from(turn % 2)));
+        let strike = Strike::Hop(hop, Mode::Reset, ms(60));
+        faults.push(at(1 + turn % 2, 800 + 450 * u64::from(turn), strike));
+    }
+    ChaosOptions::small(seed, ms(7_500), faults)
+}
+
+/// Processes come back with nothing in memory.
+fn restarts(seed: u64) -> ChaosOptions {
+    let kill =
+        |replica, at_ms| at(0, at_ms, Strike::Kill(Process::CommandApi(replica), Duration::ZERO));
+    let faults = vec![kill(0, 2_500), kill(1, 4_000), kill(0, 5_500)];
+    ChaosOptions::small(seed, ms(9_000), faults)
+}
+
+/// A read model that cannot be written for longer than the safety interval.
+fn nothing_projected(seed: u64) -> ChaosOptions {
+    let rule = json!({"kind": "unavailable", "table": "order_read_model", "count": 100_000});
+    let faults = vec![at(0, 1_000, Strike::Engine(rule, ms(7_000)))];
+    ChaosOptions::small(seed, ms(9_000), faults)
+}
+
+/// Log rows that become visible after the fast pass has gone by, and before the confirm pass does.
+fn late_log_rows(seed: u64) -> ChaosOptions {
+    let faults =
+        rule(json!({"kind": "log_rows_delayed", "table": "outbox_messages", "count": 100_000,
+        "probability": 0.3, "delay_ms": 2_400}));
+    ChaosOptions::small(seed, ms(7_500), faults)
+}
+
+/// New generations of streams, one after the other.
+fn generations(seed: u64) -> ChaosOptions {
+    let faults = (0..4).map(|turn| at(0, 1_500 + 1_500 * turn, Strike::Generation)).collect();
+    ChaosOptions::small(seed, ms(8_500), faults)
+}
+
+/// Renewals and checkpoints that land long after they were sent.
+fn late_renewals(seed: u64) -> ChaosOptions {
+    let faults = vec![at(
+        0,
+        1_500,
+        Strike::Engine(
+            json!({"kind": "lwt_applied_later", "table": "slots", "count": 100_000,
+            "probability": 0.3, "delay_ms": 3_500}),
+            ms(8_000),
+        ),
+    )];
+    ChaosOptions::small(seed, ms(14_000), faults)
+}
+
+async fn run(scenario: fn(u64) -> ChaosOptions, defect: Option<&str>) -> anyhow::Result<Report> {
+    let _alone = alone().await;
+    let seed = harness::seed();
+    let mut options = scenario(seed);
+    // The scan that finds everything sooner or later would heal what the defects break.
+    for interval in ["OUTBOX", "LEDGER"] {
+        let name = format!("APP__SCANNER__{interval}_INTERVAL_MS");
+        options.env.push((Whom::Program("projection-worker"), name, HOUR_MS.to_owned()));
+    }
+    if let Some(defect) = defect {
+        options.heal_limit = HEAL_WITH_DEFECT;
+        for program in ["command-api", "projection-worker", "outbox-relay"] {
+            let whom = Whom::Program(program);
+            options.env.push((whom, "TEST_DEFECT".to_owned(), defect.to_owned()));
+        }
+    }
+    let report = chaos(hooked_binaries().await?, &options).await?;
+    println!("{report}");
+    Ok(report)
+}
+
+/// The scenario without a defect breaks nothing.
+async fn clean(scenario: fn(u64) -> ChaosOptions) -> anyhow::Result<()> {
+    let report = run(scenario, None).await?;
+    ensure!(report.violated().is_empty(), "without a defect {:?} are broken", report.violated());
+    Ok(())
+}
+
+/// The defect is caught by this promise.
+async fn caught(
+    defect: &str,
+    scenario: fn(u64) -> ChaosOptions,
+    promise: &str,
+) -> anyhow::Result<()> {
+    let report = run(scenario, Some(defect)).await?;
+    let violated = report.violated();
+    ensure!(violated.contains(&promise), "{defect} broke {violated:?} and not {promise}");
+    Ok(())
+}
+
+/// One test for each scenario without a defect, and one for each defect.
+macro_rules! zoo {
+    ($($name:ident: $check:expr;)*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread")]
+            async fn $name() -> anyhow::Result<()> {
+                $check.await
+            }
+        )*
+    };
+}
+
+zoo! {
+    undisturbed_is_clean: clean(undisturbed);
+    applied_with_a_timeout_is_clean: clean(applied_with_a_timeout);
+    not_applied_with_a_timeout_is_clean: clean(not_applied_with_a_timeout);
+    landing_late_is_clean: clean(landing_late);
+    death_before_announcing_is_clean: clean(death_before_announcing);
+    death_before_landing_is_clean: clean(death_before_landing);
+    hanging_up_is_clean: clean(hanging_up);
+    restarts_are_clean: clean(restarts);
+    nothing_projected_is_clean: clean(nothing_projected);
+    late_log_rows_are_clean: clean(late_log_rows);
+    generations_are_clean: clean(generations);
+    late_renewals_are_clean: clean(late_renewals);
+
+    a_timeout_taken_for_failure: caught("timeout-is-failure", applied_with_a_timeout, "P6");
+    a_timeout_taken_for_success: caught("timeout-is-success", not_applied_with_a_timeout, "P1");
+    a_new_command_id_for_each_sending: caught("new-command-id-on-retry", undisturbed, "P5");
+    intents_that_are_not_written: caught("intent-not-written", death_before_announcing, "P14");
+    dead_writers_that_nobody_settles:
+        caught("dead-writer-never-settled", death_before_announcing, "P14");
+    an_append_that_ends_with_its_request:
+        caught("append-cancelled-with-request", hanging_up, "P14");
+    a_refusal_from_a_stale_cache: caught("refusal-from-stale-cache", undisturbed, "P4");
+    commands_forgotten_at_a_restart:
+        caught("duplicate-check-forgotten-on-restart", restarts, "P5");
+    a_checkpoint_before_the_work: caught("checkpoint-before-apply", nothing_projected, "P10");
+    no_confirm_pass: caught("confirm-pass-off", late_log_rows, "P7");
+    old_streams_dropped_too_early: caught("old-streams-dropped", generations, "P7");
+    a_delayed_renewal_that_moves_a_checkpoint_back:
+        caught("delayed-renewal-moves-checkpoint-back", late_renewals, "P10");
+}

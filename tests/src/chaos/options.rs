@@ -1,0 +1,113 @@
+//! What a run is made of.
+
+use super::schedule::{Timed, schedule};
+use crate::world::Plan;
+use dev_stack::{Replicas, Whom};
+use std::time::Duration;
+
+/// What all runs have in common: intervals so short that a minute holds many of them.
+const SETTINGS: [(&str, &str, &str); 34] = [
+    ("esctl", "APP__SETTINGS__SAFETY_INTERVAL_MS", "3000"),
+    ("command-api", "APP__EVENT_STORE__HEARTBEAT_MS", "500"),
+    ("command-api", "APP__EVENT_STORE__GRACE_MS", "3000"),
+    ("command-api", "APP__EVENT_STORE__WAIT_MS_MAX", "3000"),
+    ("command-api", "APP__EVENT_STORE__SETTLE__INTERVAL_MS", "300"),
+    ("command-api", "APP__EVENT_STORE__SETTLE__RETRY_MS_MAX", "5000"),
+    ("command-api", "APP__EVENT_STORE__REQUEST_TIMEOUT_MS", "1000"),
+    ("command-api", "APP__SCYLLA__REQUEST_TIMEOUT_MS", "2000"),
+    ("command-api", "APP__SCYLLA__CONNECT_TIMEOUT_MS", "1000"),
+    ("projection-worker", "APP__SCYLLA__REQUEST_TIMEOUT_MS", "2000"),
+    ("projection-worker", "APP__SCYLLA__CONNECT_TIMEOUT_MS", "1000"),
+    ("projection-worker", "APP__CDC__CLOCK_INTERVAL_MS", "500"),
+    ("projection-worker", "APP__CDC__CONFIRM_INTERVAL_MS", "700"),
+    ("projection-worker", "APP__CDC__CHECKPOINT_INTERVAL_MS", "1000"),
+    ("projection-worker", "APP__CDC__GENERATION_INTERVAL_MS", "1000"),
+    ("projection-worker", "APP__LEASES__TERM_MS", "3000"),
+    ("projection-worker", "APP__LEASES__RENEW_INTERVAL_MS", "700"),
+    ("projection-worker", "APP__LEASES__REQUEST_TIMEOUT_MS", "700"),
+    ("outbox-relay", "APP__LEASES__TERM_MS", "3000"),
+    ("outbox-relay", "APP__LEASES__RENEW_INTERVAL_MS", "700"),
+    ("outbox-relay", "APP__LEASES__REQUEST_TIMEOUT_MS", "700"),
+    // As the grace period and five seconds, which is the least.
+    ("projection-worker", "APP__SCANNER__AGE_MS_MIN", "8000"),
+    ("projection-worker", "APP__SCANNER__OUTBOX_INTERVAL_MS", "1000"),
+    ("projection-worker", "APP__SCANNER__LEDGER_INTERVAL_MS", "10000"),
+    ("outbox-relay", "APP__SCYLLA__REQUEST_TIMEOUT_MS", "2000"),
+    ("outbox-relay", "APP__SCYLLA__CONNECT_TIMEOUT_MS", "1000"),
+    ("outbox-relay", "APP__CDC__CLOCK_INTERVAL_MS", "500"),
+    ("outbox-relay", "APP__CDC__CONFIRM_INTERVAL_MS", "700"),
+    ("outbox-relay", "APP__CDC__CHECKPOINT_INTERVAL_MS", "1000"),
+    ("outbox-relay", "APP__CDC__GENERATION_INTERVAL_MS", "1000"),
+    // When a record times out, librdkafka goes on under a higher epoch of its own making, which Kafka
+    // accepts and the embedded broker does not: no record may time out in these runs.
+    ("outbox-relay", "APP__KAFKA__MESSAGE_TIMEOUT_MS", "300000"),
+    ("outbox-relay", "APP__CDC__BACKOFF__MAX_MS", "1000"),
+    ("projection-worker", "APP__CDC__BACKOFF__MAX_MS", "1000"),
+    ("query-api", "APP__SCYLLA__CONNECT_TIMEOUT_MS", "1000"),
+];
+
+/// One run.
+#[derive(Debug, Clone)]
+pub struct ChaosOptions {
+    /// Chooses what clients ask for.
+    pub seed: u64,
+    /// How long clients work at least, and the nemesis has for its schedule.
+    pub duration: Duration,
+    /// What the nemesis does.
+    pub schedule: Vec<Timed>,
+    /// How many processes of each kind there are.
+    pub replicas: Replicas,
+    /// How many clients there are.
+    pub clients: u32,
+    /// How long a client thinks between two requests, on average.
+    pub pause: Duration,
+    /// So many commands at most.
+    pub commands_max: usize,
+    /// How long everything may take to be whole again.
+    pub heal_limit: Duration,
+    /// More variables, for example a seeded defect.
+    pub env: Vec<(Whom, String, String)>,
+}
+
+impl ChaosOptions {
+    /// Faults of all kinds for so long.
+    pub fn full(seed: u64, duration: Duration) -> Self {
+        let replicas = Replicas { command_apis: 2, projection_workers: 2, outbox_relays: 2 };
+        Self {
+            seed,
+            duration,
+            schedule: schedule(seed, replicas, duration),
+            replicas,
+            clients: 64,
+            pause: Duration::from_millis(45),
+            commands_max: 40_000,
+            heal_limit: Duration::from_secs(60),
+            env: Vec::new(),
+        }
+    }
+
+    /// A short run with the faults that it is given, for one question.
+    pub fn small(seed: u64, duration: Duration, schedule: Vec<Timed>) -> Self {
+        Self {
+            duration,
+            schedule,
+            clients: 12,
+            pause: Duration::from_millis(25),
+            commands_max: 2_500,
+            ..Self::full(seed, Duration::ZERO)
+        }
+    }
+
+    pub(super) fn plan(&self) -> Plan {
+        let settings = SETTINGS.iter().map(|(program, name, value)| {
+            (Whom::Program(program), (*name).to_owned(), (*value).to_owned())
+        });
+        Plan {
+            replicas: self.replicas,
+            keep_topics: true,
+            env: Vec::new(),
+            env_of: settings.chain(self.env.iter().cloned()).collect(),
+            proxied: true,
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! The checker: given what clients were told and what the stores hold, is every promise kept?
+//!
+//! [`judge`] gives a verdict per promise on the [`Evidence`] of a whole run; [`verify`] is the short
+//! form for a test that knows its commands. Every check takes about linear time, and none uses code
+//! of what it checks: ids, slots and folds are worked out here a second time.
+
+mod announced;
+mod commands;
+mod delivered;
+mod evidence;
+mod folds;
+mod linear;
+mod progress;
+mod stored;
+#[cfg(test)]
+mod tests;
+mod told;
+
+pub use evidence::{Evidence, Heal};
+pub use folds::disagreements;
+pub use progress::{Sample, ahead_of_work};
+pub use told::{Expectations, verify};
+
+use evidence::Index;
+use serde::Serialize;
+
+/// What became of a promise.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Checked and kept.
+    Ok,
+    /// Broken, and where.
+    Violated(Vec<String>),
+    /// Nothing in the run could have shown it.
+    NotChecked(String),
+}
+
+impl Verdict {
+    fn of(violations: Vec<String>) -> Self {
+        if violations.is_empty() { Self::Ok } else { Self::Violated(violations) }
+    }
+
+    /// Whether the promise is broken.
+    pub fn is_violated(&self) -> bool {
+        matches!(self, Self::Violated(_))
+    }
+
+    /// In one word.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Violated(_) => "violated",
+            Self::NotChecked(_) => "not checked",
+        }
+    }
+}
+
+/// The verdict on each promise that a run can show.
+pub fn judge(evidence: &Evidence<'_>) -> Vec<(&'static str, Verdict)> {
+    let index = Index::new(evidence.history, evidence.dump);
+    vec![
+        ("P1", Verdict::of(stored::acknowledged_is_stored(evidence, &index))),
+        ("P2", Verdict::of(stored::nothing_else_is_stored(evidence, &index))),
+        ("P3", Verdict::of(stored::versions_are_gapless(evidence.dump))),
+        ("P4", Verdict::of(linear::appends_are_linearizable(evidence, &index))),
+        ("P5", Verdict::of(commands::one_command_one_effect(evidence, &index))),
+        ("P6", Verdict::of(commands::unknown_is_resolved(evidence, &index))),
+        ("P7", Verdict::of(delivered::nothing_is_skipped(evidence.dump))),
+        ("P8", Verdict::of(folds::read_models_are_folds(evidence))),
+        ("P9", Verdict::of(delivered::topics_are_in_order(evidence.dump))),
+        ("P10", progress::checkpoints_are_truthful(evidence)),
+        ("P13", progress::zombies_change_nothing(evidence)),
+        ("P14", Verdict::of(announced::stored_is_announced(evidence))),
+        ("P15", recovery(evidence.heal)),
+    ]
+}
+
+/// P15: after the healing everything is where it belongs within the limit.
+fn recovery(heal: &Heal) -> Verdict {
+    match &heal.missing {
+        None => Verdict::Ok,
+        Some(missing) => {
+            let limit = heal.limit.as_secs();
+            Verdict::Violated(vec![format!("{limit} s after the healing: {missing}")])
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Runs chaos from the command line.
+
+use clap::{Parser, Subcommand};
+use harness::{ChaosOptions, binaries, chaos};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Shows that the promises hold under races, crashes and cut wires.
+#[derive(Parser)]
+#[command(version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// One run on a stack of its own: load, faults, healing, judgement. Exit code 0 only when no
+    /// promise is violated and enough happened.
+    Chaos {
+        /// Chooses commands and faults; a new one when it is not given.
+        #[arg(long)]
+        seed: Option<u64>,
+        /// How long the faults last, for example 60s or 5m.
+        #[arg(long, default_value = "60s", value_parser = duration)]
+        duration: Duration,
+        /// Print one JSON object as the last line instead of the report.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Seconds or minutes.
+fn duration(text: &str) -> Result<Duration, String> {
+    let (number, unit) = text.split_at(text.len() - usize::from(text.ends_with(['s', 'm'])));
+    let number: u64 = number.parse().map_err(|error| format!("{text:?}: {error}"))?;
+    match unit {
+        "m" => Ok(Duration::from_secs(number * 60)),
+        _ => Ok(Duration::from_secs(number)),
+    }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let Command::Chaos { seed, duration, json } = Arguments::parse().command;
+    let seed = seed.unwrap_or_else(rand::random);
+    eprintln!("seed {seed}");
+    let report = match binaries().await {
+        Ok(binaries) => chaos(binaries, &ChaosOptions::full(seed, duration)).await,
+        Err(error) => Err(error),
+    };
+    match report {
+        Ok(report) => {
+            println!("{}", if json { report.json() } else { report.to_string() });
+            if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => {
+            eprintln!("system-tests: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
