@@ -227,10 +227,7 @@ mod tests {
         }
     }
 
-<<<<<<< HEAD
-=======
     // The consumer starts a task of its own, which needs a runtime.
->>>>>>> main
     #[tokio::test]
     async fn first_occurrences_come_in_order_and_repetitions_do_not_matter() {
         check(&[1, 2, 1, 2, 3, 2], false, &[true; 6], true);
