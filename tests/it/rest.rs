@@ -10,7 +10,6 @@ async fn a_second_start_continues_where_the_first_stopped() -> anyhow::Result<()
     let options = || -> anyhow::Result<StackOptions> {
         Ok(StackOptions {
             data_dir: folder.path().to_owned(),
-            keep_topics: true,
             addresses: Addresses::free(Replicas::default())?,
             output: Output::new(&folder.path().join("logs"), false)?,
             env: Vec::new(),

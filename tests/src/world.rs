@@ -46,8 +46,6 @@ pub fn seed() -> u64 {
 pub struct Plan {
     /// How many processes of each kind there are.
     pub replicas: Replicas,
-    /// Topics on disk, so that the broker may die.
-    pub keep_topics: bool,
     /// Environment of all workers.
     pub env: Vec<(String, String)>,
     /// Environment of some processes, `esctl` among them.
@@ -86,7 +84,6 @@ impl World {
         let hops = if plan.proxied { Hops::before(&addresses).await? } else { Hops::default() };
         let options = StackOptions {
             data_dir: folder.path().to_owned(),
-            keep_topics: plan.keep_topics,
             addresses,
             output: Output::new(&folder.path().join("logs"), false)?,
             env: plan.env,

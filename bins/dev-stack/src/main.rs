@@ -44,9 +44,9 @@ enum Command {
         /// `127.0.0.1:port`
         #[arg(long, default_value = "127.0.0.1:9092")]
         listen: std::net::SocketAddrV4,
-        /// A file to keep records in; without it they live in memory.
+        /// The file to keep records in.
         #[arg(long)]
-        database: Option<PathBuf>,
+        database: PathBuf,
     },
 }
 
@@ -75,8 +75,6 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Some(Command::Bench { json, seconds, idle_seconds }) => {
             up::bench(arguments.data_dir, json, seconds, idle_seconds).await
         }
-        Some(Command::Broker { listen, database }) => {
-            up::broker(listen.port(), database.as_deref()).await
-        }
+        Some(Command::Broker { listen, database }) => up::broker(listen.port(), &database).await,
     }
 }

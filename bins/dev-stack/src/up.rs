@@ -13,7 +13,7 @@ use std::path::PathBuf;
 /// A folder for a run's data: the one that was named, or a temporary one that ends with the run.
 struct Folder {
     path: PathBuf,
-    temporary: Option<tempfile::TempDir>,
+    _temporary: Option<tempfile::TempDir>,
 }
 
 impl Folder {
@@ -22,11 +22,11 @@ impl Folder {
             Some(path) => {
                 std::fs::create_dir_all(&path)
                     .with_context(|| format!("create {}", path.display()))?;
-                Ok(Self { path: path.canonicalize()?, temporary: None })
+                Ok(Self { path: path.canonicalize()?, _temporary: None })
             }
             None => {
                 let temporary = tempfile::Builder::new().prefix("dev-stack-").tempdir()?;
-                Ok(Self { path: temporary.path().to_owned(), temporary: Some(temporary) })
+                Ok(Self { path: temporary.path().to_owned(), _temporary: Some(temporary) })
             }
         }
     }
@@ -34,7 +34,6 @@ impl Folder {
     fn options(&self, addresses: Addresses, terminal: bool) -> anyhow::Result<StackOptions> {
         Ok(StackOptions {
             data_dir: self.path.clone(),
-            keep_topics: self.temporary.is_none(),
             addresses,
             output: Output::new(&self.path.join("logs"), terminal)?,
             env: Vec::new(),
@@ -148,7 +147,7 @@ pub(crate) async fn bench(
 
 /// The broker alone, until a signal comes or the process that started it is gone: its end of the
 /// standard input closes then, however it died.
-pub(crate) async fn broker(port: u16, database: Option<&std::path::Path>) -> anyhow::Result<()> {
+pub(crate) async fn broker(port: u16, database: &std::path::Path) -> anyhow::Result<()> {
     // A panic would end the one task that serves the storage, and every request after it would wait
     // for ever; whoever keeps the process running starts it again instead.
     let report = std::panic::take_hook();
