@@ -70,6 +70,28 @@ async fn the_demo_verifies_every_hop_and_leaves_nothing_behind() -> anyhow::Resu
     Ok(())
 }
 
+/// What a container does against the stack that it was started with.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demo_runs_against_a_system_that_is_up_and_in_use() -> anyhow::Result<()> {
+    let world = harness::World::start(harness::Plan::default()).await?;
+    let addresses = world.stack.addresses();
+    let program = binaries().await?.path("dev-stack");
+    // The second time there are records of others on the topics.
+    for _ in 0..2 {
+        let output = Command::new(&program)
+            .args(["demo", "--json", "--command-api", &addresses.command_url()])
+            .args(["--query-api", &addresses.query_url(), "--scylla", &addresses.engine])
+            .args(["--brokers", &addresses.broker])
+            .output()
+            .await?;
+        let told = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{told}\n{}", String::from_utf8_lossy(&output.stderr));
+        let report: Value = serde_json::from_str(told.lines().last().unwrap_or_default())?;
+        assert_eq!((&report["ok"], &report["topic_events"]), (&true.into(), &8.into()), "{report}");
+    }
+    world.finish().await
+}
+
 /// A terminal sends its Ctrl-C to everything that runs in it.
 #[tokio::test(flavor = "multi_thread")]
 async fn ctrl_c_ends_the_children_in_order() -> anyhow::Result<()> {

@@ -3,7 +3,8 @@
 mod up;
 
 use anyhow::Context;
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
+use dev_stack::demo::{Doors, KEYSPACE};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -21,11 +22,14 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run the order lifecycle on free ports in a temporary folder, verify every hop, and end.
+    /// Run the order lifecycle on free ports in a temporary folder, verify every hop, and end. With
+    /// addresses, against a system that runs already.
     Demo {
         /// Print one JSON object as the last line instead of the story.
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        elsewhere: Option<Elsewhere>,
     },
     /// Measure latency, throughput, requests per command and idle cost, and end.
     Bench {
@@ -50,6 +54,35 @@ enum Command {
     },
 }
 
+/// Where a running system is. Other clients may use it at the same time.
+#[derive(Args)]
+struct Elsewhere {
+    /// Base URL of command-api.
+    #[arg(long, required = false, requires_all = ["query_api", "scylla", "brokers"])]
+    command_api: String,
+    /// Base URL of query-api.
+    #[arg(long, required = false, requires = "command_api")]
+    query_api: String,
+    /// `host:port` of nodes of ScyllaDB, separated by commas.
+    #[arg(long, value_delimiter = ',', requires = "command_api")]
+    scylla: Vec<String>,
+    /// Its keyspace, if it is not event_platform.
+    #[arg(long, requires = "command_api")]
+    keyspace: Option<String>,
+    /// `host:port` of Kafka brokers, separated by commas.
+    #[arg(long, value_delimiter = ',', requires = "command_api")]
+    brokers: Vec<String>,
+}
+
+impl From<Elsewhere> for Doors {
+    fn from(elsewhere: Elsewhere) -> Self {
+        let Elsewhere { command_api, query_api, scylla, keyspace, brokers } = elsewhere;
+        let (commands, queries, scylla_nodes) = (command_api, query_api, scylla);
+        let keyspace = keyspace.unwrap_or_else(|| KEYSPACE.to_owned());
+        Self { commands, queries, scylla_nodes, keyspace, brokers, is_shared: true }
+    }
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -71,7 +104,10 @@ fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.command {
         None => up::up(arguments.data_dir).await,
-        Some(Command::Demo { json }) => up::demo(arguments.data_dir, json).await,
+        Some(Command::Demo { json, elsewhere: None }) => up::demo(arguments.data_dir, json).await,
+        Some(Command::Demo { json, elsewhere: Some(elsewhere) }) => {
+            up::demo_elsewhere(&elsewhere.into(), json).await
+        }
         Some(Command::Bench { json, seconds, idle_seconds }) => {
             up::bench(arguments.data_dir, json, seconds, idle_seconds).await
         }

@@ -1,14 +1,20 @@
 //! The commands of the program: bring the stack up, use it, take it down.
 
 use anyhow::Context;
-use dev_stack::demo::{self, Narrator};
+use dev_stack::demo::{self, Doors, Narrator};
+use dev_stack::http::HttpClient;
 use dev_stack::{
     Addresses, Binaries, Detours, Output, Replicas, Stack, StackOptions, bench as benchmark,
+    wait_for,
 };
 use futures::StreamExt;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_tokio::Signals;
 use std::path::PathBuf;
+use std::time::Duration;
+
+/// How long a system that was just started may take to answer.
+const UP_LIMIT: Duration = Duration::from_secs(60);
 
 /// A folder for a run's data: the one that was named, or a temporary one that ends with the run.
 struct Folder {
@@ -79,7 +85,7 @@ pub(crate) async fn up(data_dir: Option<PathBuf>) -> anyhow::Result<()> {
     println!("starting the stack; data and logs in {}", folder.path.display());
     let options = folder.options(Addresses::default_ports(), true)?;
     with_stack(options, async |stack| {
-        demo::run(stack.addresses(), &Narrator { speaks: true }).await?;
+        demo::run(&stack.addresses().into(), &Narrator { speaks: true }).await?;
         print!("{}", what_next(stack.addresses()));
         std::future::pending::<anyhow::Result<()>>().await
     })
@@ -115,9 +121,28 @@ pub(crate) async fn demo(data_dir: Option<PathBuf>, json: bool) -> anyhow::Resul
     let folder = Folder::open(data_dir)?;
     let options = folder.options(Addresses::free(Replicas::default())?, false)?;
     let narrator = Narrator { speaks: !json };
-    let report = with_stack(options, async |stack| demo::run(stack.addresses(), &narrator).await)
-        .await?
-        .context("interrupted before the demo was through")?;
+    let report =
+        with_stack(options, async |stack| demo::run(&stack.addresses().into(), &narrator).await)
+            .await?
+            .context("interrupted before the demo was through")?;
+    if json {
+        println!("{}", serde_json::to_string(&report)?);
+    }
+    Ok(())
+}
+
+/// The demo against a system that runs already. It may be on its way up still.
+pub(crate) async fn demo_elsewhere(doors: &Doors, json: bool) -> anyhow::Result<()> {
+    let http = HttpClient::default();
+    for url in [&doors.commands, &doors.queries] {
+        wait_for(&format!("{url} to answer"), UP_LIMIT, || async {
+            http.get(&format!("{url}/v1/orders/{}", uuid::Uuid::nil()))
+                .await
+                .map_err(|e| format!("{e:#}"))
+        })
+        .await?;
+    }
+    let report = demo::run(doors, &Narrator { speaks: !json }).await?;
     if json {
         println!("{}", serde_json::to_string(&report)?);
     }
