@@ -4,13 +4,14 @@ use anyhow::{Context, bail};
 use std::path::{Path, PathBuf};
 
 /// The programs that the stack starts, in the order of their folders.
-const PROGRAMS: [&str; 7] = [
+const PROGRAMS: [&str; 8] = [
     "embedded-scylla",
     "dev-stack",
     "esctl",
     "command-api",
     "projection-worker",
     "outbox-relay",
+    "dlq-retrier",
     "query-api",
 ];
 

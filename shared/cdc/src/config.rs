@@ -49,6 +49,13 @@ pub struct CdcConfig {
     pub heal_timeout_ms: u64,
     /// Cursors kept in memory.
     pub cursors_cached_max: usize,
+    /// Aggregates with a letter kept in memory.
+    pub blocked_aggregates_max: usize,
+    /// How often the target may refuse one aggregate while others of its consumer are handled
+    /// between; then the event goes into a letter.
+    pub lonely_failures_max: u32,
+    /// How often processes may end while they handle one event; then it goes into a letter.
+    pub crash_attempts_max: u32,
     /// Pauses after the database or a consumer's target could not be reached.
     pub backoff: BackoffConfig,
     /// Bounds of a catch-up from the ledger.
@@ -88,6 +95,9 @@ impl Default for CdcConfig {
             heal_events: 100,
             heal_timeout_ms: 5_000,
             cursors_cached_max: 20_000,
+            blocked_aggregates_max: 100_000,
+            lonely_failures_max: 10,
+            crash_attempts_max: 3,
             backoff: BackoffConfig { initial_ms: 20, max_ms: 5_000 },
             catch_up: CatchUpConfig::default(),
         }
@@ -133,6 +143,9 @@ impl CdcConfig {
             ("heal_events", self.heal_events.into()),
             ("heal_timeout_ms", self.heal_timeout_ms),
             ("cursors_cached_max", self.cursors_cached_max as u64),
+            ("blocked_aggregates_max", self.blocked_aggregates_max as u64),
+            ("lonely_failures_max", self.lonely_failures_max.into()),
+            ("crash_attempts_max", self.crash_attempts_max.into()),
             ("catch_up.page_aggregates", self.catch_up.page_aggregates.into()),
             ("catch_up.pages_per_second", self.catch_up.pages_per_second.into()),
         ];

@@ -2,6 +2,9 @@
 
 use async_trait::async_trait;
 use domain::RecordedEvent;
+use futures::FutureExt;
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
 
 /// One announced event, as a consumer gets it.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,10 +44,21 @@ pub trait ChangeConsumer: Send + Sync + 'static {
 pub enum ErrorClass {
     /// The target is out of reach or overloaded: try again.
     Transport,
-    /// This event cannot be handled, however often it is tried.
+    /// This event cannot be handled, however often it is tried by this code. It goes into a letter.
     Poison,
     /// A bug or a wrong configuration: fail fast.
     Fatal,
+}
+
+impl ErrorClass {
+    /// Its stored name, and its label in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Transport => "transport",
+            Self::Poison => "poison",
+            Self::Fatal => "fatal",
+        }
+    }
 }
 
 /// Why an event could not be handled.
@@ -58,4 +72,23 @@ pub struct HandleError {
     /// The cause.
     #[source]
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// Hands an event to its consumer. A panic is poison: the same event would bring it about again, and
+/// only its aggregate is to wait for that.
+pub(crate) async fn handle(
+    consumer: &dyn ChangeConsumer,
+    change: &Change,
+    view: Option<&str>,
+) -> Result<Option<String>, HandleError> {
+    let handled = AssertUnwindSafe(consumer.handle(change, view)).catch_unwind().await;
+    handled.unwrap_or_else(|payload| {
+        let what = format!("handle the event: the consumer panicked: {}", text_of(&*payload));
+        Err(HandleError { class: ErrorClass::Poison, what, source: None })
+    })
+}
+
+fn text_of(payload: &(dyn Any + Send)) -> &str {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("without a message")
 }

@@ -11,6 +11,7 @@ use crate::database::{CatchUps, Cursors, Ledger, OutboxLog, generations_of};
 use crate::error::GroupError;
 use crate::fast_pass::FastPass;
 use crate::generation::Generation;
+use crate::letters::Letters;
 use crate::reader::{Ended, Reader, ReaderParts, database};
 use crate::sequencer::{Parts, Sequencer};
 use crate::source::{CatchUpStore, CursorStore, EventSource, GenerationSource, LogSource};
@@ -37,6 +38,8 @@ pub struct GroupDeps {
     pub group: &'static str,
     /// Its consumers; they share the group's slots.
     pub consumers: Vec<Arc<dyn ChangeConsumer>>,
+    /// The letters of events that a consumer could not handle.
+    pub letters: Arc<dyn Letters>,
     /// What all processes agree on.
     pub settings: Settings,
     /// Paces and bounds.
@@ -58,6 +61,7 @@ pub(crate) struct Sources {
     pub(crate) cursors: Arc<dyn CursorStore>,
     pub(crate) leases: Arc<dyn LeaseStore>,
     pub(crate) catch_ups: Arc<dyn CatchUpStore>,
+    pub(crate) letters: Arc<dyn Letters>,
 }
 
 /// A group that is ready to run.
@@ -140,6 +144,7 @@ impl Group {
             events: self.sources.events.clone(),
             cursors: self.sources.cursors.clone(),
             fence: Arc::new(self.leases.clone()),
+            letters: self.sources.letters.clone(),
             slots: self.slots,
         };
         let sequencer = Sequencer::new(parts, &self.config);
@@ -209,6 +214,7 @@ impl Group {
                 generations: self.sources.generations.clone(),
                 clock: clock.clone(),
                 leases: self.leases.clone(),
+                letters: self.sources.letters.clone(),
                 safety_interval: self.safety_interval,
                 config: self.config.clone(),
             },
@@ -241,6 +247,7 @@ async fn open(deps: &GroupDeps) -> Result<Sources, HandleError> {
         cursors: Arc::new(Cursors::open(session.clone()).await?),
         leases: Arc::new(leases),
         catch_ups: Arc::new(CatchUps::open(session).await?),
+        letters: deps.letters.clone(),
     })
 }
 

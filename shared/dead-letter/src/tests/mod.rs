@@ -1,0 +1,6 @@
+mod database;
+mod operators;
+mod races;
+mod retries;
+mod tables;
+mod world;
