@@ -1,9 +1,8 @@
 //! An event that a consumer cannot handle waits in a dead letter with its aggregate, and nothing
 //! else does.
 
-use anyhow::Context;
 use dev_stack::wait_for;
-use harness::{Dump, Expectations, Plan, World, binaries, verify};
+use harness::{Dump, Expectations, Plan, World, verify};
 use scylla::client::session::Session;
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -70,7 +69,7 @@ impl<'a> Order<'a> {
     async fn letter(&self, wanted: impl Fn(&Value) -> bool) -> anyhow::Result<i64> {
         let slot = AtomicI64::new(-1);
         wait_for("the dead letter", SOON, || async {
-            let listed = esctl(self.world, &["-o", "json", "dlq", "list"]).await;
+            let listed = self.world.esctl(&["dlq", "list"]).await;
             let listed = listed.map_err(|error| format!("{error:#}"))?;
             let id = self.id.to_string();
             let found = listed.as_array().into_iter().flatten();
@@ -89,7 +88,7 @@ impl<'a> Order<'a> {
     /// Waits until there is no letter and the read model has reached the version.
     async fn applied(&self, version: i64) -> anyhow::Result<()> {
         wait_for("the order to be applied", SOON, || async {
-            let listed = esctl(self.world, &["-o", "json", "dlq", "list"]).await;
+            let listed = self.world.esctl(&["dlq", "list"]).await;
             let listed = listed.map_err(|error| format!("{error:#}"))?.to_string();
             let found = self.version().await.map_err(|error| format!("{error:#}"))?;
             let is_gone = !listed.contains(&self.id.to_string());
@@ -109,19 +108,6 @@ impl<'a> Order<'a> {
         let rows = self.session.query_unpaged(cql, (self.id,)).await?.into_rows_result()?;
         Ok(rows.maybe_first_row::<(i64,)>()?.map(|(version,)| version))
     }
-}
-
-/// The operator's command line; its JSON.
-async fn esctl(world: &World, arguments: &[&str]) -> anyhow::Result<Value> {
-    let output = tokio::process::Command::new(binaries().await?.path("esctl"))
-        .args(arguments)
-        .env("SCYLLA_NODES", &world.stack.addresses().engine)
-        .kill_on_drop(true)
-        .output()
-        .await?;
-    let (out, err) = (String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?);
-    anyhow::ensure!(output.status.success(), "esctl {arguments:?}: {err}");
-    serde_json::from_str(&out).with_context(|| format!("esctl {arguments:?} printed {out:?}"))
 }
 
 /// A new order is in the read model within the time that it has without any letters.
@@ -175,7 +161,7 @@ async fn an_event_that_cannot_be_decoded_parks_its_own_aggregate_and_nothing_els
     assert_eq!(order.version().await?, None, "what comes later waits");
 
     order.repair(1, "OrderCreated", &created()).await?;
-    esctl(&world, &["-o", "json", "dlq", "retry", CONSUMER, &order.id.to_string()]).await?;
+    world.esctl(&["dlq", "retry", CONSUMER, &order.id.to_string()]).await?;
     order.applied(2).await?;
     order.append(3, "OrderShipped", &shipped()).await?;
     order.applied(3).await?;
@@ -199,15 +185,15 @@ async fn a_discarded_event_is_left_out_and_the_rest_goes_on() -> anyhow::Result<
     let slot = i32::try_from(order.letter(|line| line["version"] == 2).await?)?;
     order.append(3, "OrderShipped", &shipped()).await?;
     let id = order.id.to_string();
-    let discard = ["-o", "json", "dlq", "discard", CONSUMER, &id, "--reason", "nobody can tell"];
-    esctl(&world, &discard).await.expect_err("only parked letters are discarded");
+    let discard = ["dlq", "discard", CONSUMER, &id, "--reason", "nobody can tell"];
+    world.esctl(&discard).await.expect_err("only parked letters are discarded");
     // As after the last of its attempts, which would take minutes.
     let park = "UPDATE dead_letter_queue SET state = 'parked', revision = 1000, attempt = uuid() \
         WHERE consumer = ? AND slot = ? AND aggregate_id = ? IF EXISTS";
     session.query_unpaged(park, (CONSUMER, slot, order.id)).await?;
     order.letter(|line| line["state"] == "parked").await?;
 
-    let discarded = esctl(&world, &discard).await?;
+    let discarded = world.esctl(&discard).await?;
     assert_eq!(discarded[0]["outcome"], "discarded");
     order.applied(3).await?;
     let cql = "SELECT version, reason FROM discards WHERE consumer = ? AND slot = ?";

@@ -16,7 +16,8 @@ const PROGRAMS: [&str; 8] = [
 ];
 
 /// The programs that have test hooks.
-const HOOKED: [&str; 4] = ["command-api", "projection-worker", "outbox-relay", "query-api"];
+const HOOKED: [&str; 5] =
+    ["command-api", "projection-worker", "outbox-relay", "dlq-retrier", "query-api"];
 
 /// The variables that cargo sets for one package's program, by their beginnings.
 const ABOUT_THE_PACKAGE: [&str; 6] =

@@ -95,6 +95,7 @@ mod tests {
             message_timeout_ms: 30_000,
             linger_ms: 0,
             queue_messages_max: 1_000,
+            rebuild: runtime::BackoffConfig { initial_ms: 500, max_ms: 30_000 },
         })
         .unwrap();
         for version in 1..=40 {

@@ -1,6 +1,6 @@
 //! Paces and bounds of a group of consumers, the `[cdc]` section of a process's file.
 
-use runtime::BackoffConfig;
+use runtime::{BackoffConfig, BreakerConfig};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -56,8 +56,12 @@ pub struct CdcConfig {
     pub lonely_failures_max: u32,
     /// How often processes may end while they handle one event; then it goes into a letter.
     pub crash_attempts_max: u32,
+    /// Attempts of all aggregates together that are repeated per second at most.
+    pub retries_per_second_max: u32,
     /// Pauses after the database or a consumer's target could not be reached.
     pub backoff: BackoffConfig,
+    /// When all aggregates wait because a target answers nobody.
+    pub breaker: BreakerConfig,
     /// Bounds of a catch-up from the ledger.
     pub catch_up: CatchUpConfig,
 }
@@ -98,7 +102,9 @@ impl Default for CdcConfig {
             blocked_aggregates_max: 100_000,
             lonely_failures_max: 10,
             crash_attempts_max: 3,
+            retries_per_second_max: 100,
             backoff: BackoffConfig { initial_ms: 20, max_ms: 5_000 },
+            breaker: BreakerConfig::default(),
             catch_up: CatchUpConfig::default(),
         }
     }
@@ -146,12 +152,15 @@ impl CdcConfig {
             ("blocked_aggregates_max", self.blocked_aggregates_max as u64),
             ("lonely_failures_max", self.lonely_failures_max.into()),
             ("crash_attempts_max", self.crash_attempts_max.into()),
+            ("retries_per_second_max", self.retries_per_second_max.into()),
             ("catch_up.page_aggregates", self.catch_up.page_aggregates.into()),
             ("catch_up.pages_per_second", self.catch_up.pages_per_second.into()),
         ];
         for (key, value) in positive {
             check(key, value > 0, "must be greater than 0")?;
         }
+        let is_good = self.breaker.nonsense().is_none();
+        check("breaker", is_good, "has a bound that must be greater than 0")?;
         for (key, value) in [
             ("page_rows", self.page_rows),
             ("heal_events", self.heal_events),

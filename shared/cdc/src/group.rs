@@ -1,6 +1,7 @@
 //! A group of consumers in one process, from its start to its end.
 
 use crate::admission::Admissions;
+use crate::breakers::Breakers;
 use crate::catch_up::CatchUp;
 use crate::checkpoints::{Checkpoints, failed as slots_failed};
 use crate::clock::DatabaseClock;
@@ -69,6 +70,7 @@ pub(crate) struct Group {
     pub(crate) sources: Sources,
     pub(crate) leases: Leases,
     pub(crate) consumers: Vec<Arc<dyn ChangeConsumer>>,
+    pub(crate) breakers: Breakers,
     pub(crate) slots: u32,
     pub(crate) safety_interval: Duration,
     pub(crate) config: CdcConfig,
@@ -92,9 +94,10 @@ pub async fn run_group(deps: GroupDeps, shutdown: CancellationToken) -> Result<(
     };
     let GroupDeps { group, consumers, settings, config, leases, owned, readiness, .. } = deps;
     let (slots, store) = (settings.slots, sources.leases.clone());
+    let breakers = Breakers::new(&consumers, config.breaker, Some(&readiness));
     let leases = Leases::new(store, group, slots, leases, owned, readiness);
     let safety_interval = settings.safety_interval;
-    let running = Group { sources, leases, consumers, slots, safety_interval, config };
+    let running = Group { sources, leases, consumers, breakers, slots, safety_interval, config };
     let owner = running.leases.owner();
     info!(group, slots, %owner, consumers = ?running.names(), "group starts");
     let result = running.run(&shutdown).await;
@@ -145,6 +148,7 @@ impl Group {
             cursors: self.sources.cursors.clone(),
             fence: Arc::new(self.leases.clone()),
             letters: self.sources.letters.clone(),
+            breakers: self.breakers.clone(),
             slots: self.slots,
         };
         let sequencer = Sequencer::new(parts, &self.config);

@@ -19,6 +19,7 @@
 
 mod admission;
 mod blocked;
+mod breakers;
 mod catch_up;
 mod checkpoints;
 mod clock;
@@ -45,13 +46,15 @@ mod suspects;
 #[cfg(test)]
 mod tests;
 
+pub use breakers::Breakers;
 pub use config::{CatchUpConfig, CdcConfig, ConfigError};
-pub use consumer::{Change, ChangeConsumer, ErrorClass, HandleError};
+pub use consumer::{Change, ChangeConsumer, HandleError};
 pub use error::{EventName, GroupError};
 pub use generation::slot_of;
 pub use group::{GroupDeps, run_group};
 pub use letters::{Letter, LetterKey, LetterState, Letters, Refusal};
 pub use replay::{MayBegin, Replay, ReplayError};
+pub use runtime::{ErrorClass, Target};
 pub use scanner::{OwnedSlots, ScannerConfig, ScannerDeps, run_scanner};
 
 use runtime::{Migration, MigrationSet};

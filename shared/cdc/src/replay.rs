@@ -8,12 +8,16 @@ use crate::consumer::{Change, ChangeConsumer, ErrorClass, HandleError, handle};
 use crate::database::{Cursors, Ledger};
 use crate::error::EventName;
 use crate::source::{Cursor, CursorStore, EventSource};
+use domain::RecordedEvent;
 use event_store::EventReader;
-use runtime::test_hooks::crash_point;
+use runtime::test_hooks::{crash_point, defect};
 use scylla::client::session::Session;
 use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
+
+/// A seeded defect: what waits behind the head is handled before it.
+const OUT_OF_ORDER: &str = "letter-released-out-of-order";
 
 /// Whether the next event may be handed to its consumer.
 pub type MayBegin = dyn Fn() -> bool + Send + Sync;
@@ -122,11 +126,11 @@ impl Replay {
             if events.is_empty() {
                 return Ok(cursor.version);
             }
-            for event in events {
+            for event in in_order(events) {
                 if !may_begin() {
                     return Err(ReplayError::Stopped);
                 }
-                if event.version.0 != cursor.version + 1 {
+                if event.version.0 != cursor.version + 1 && !defect(OUT_OF_ORDER) {
                     let what = format!("a hole in front of version {}", event.version);
                     let class = ErrorClass::Transport;
                     return Err(surroundings(HandleError { class, what, source: None }));
@@ -179,4 +183,12 @@ impl Replay {
         }
         Ok(cursor.version + 1 >= version)
     }
+}
+
+/// The events as they are to be handled: as they were read, but for a seeded defect.
+fn in_order(mut events: Vec<RecordedEvent>) -> Vec<RecordedEvent> {
+    if defect(OUT_OF_ORDER) {
+        events.reverse();
+    }
+    events
 }

@@ -7,7 +7,8 @@
 //!
 //! The confirm pass asks by [`settle`](Sequencer::settle) that a version be handled and waits for it.
 //!
-//! A failure that may pass is repeated for ever with growing pauses, and stops its own lane only. An
+//! A failure that may pass is repeated for ever with growing pauses, and stops its own lane only; when
+//! several aggregates meet one, the circuit breaker of their target has them all wait. An
 //! event that a consumer cannot handle goes into a letter ([`crate::letters`]), and so does one whose
 //! target alone keeps refusing; the aggregate is blocked for that consumer as soon as the letter is
 //! stored, and settled from there on. Any other failure ends the sequencer:
@@ -16,6 +17,7 @@
 //! begins; [`close`](Sequencer::close) does the same for one slot. Before each step the [`Fence`] is asked
 //! whether the slot is still this process's.
 
+use crate::breakers::Breakers;
 use crate::config::CdcConfig;
 use crate::consumer::{self, Change, ChangeConsumer, ErrorClass, HandleError};
 use crate::cursors::LaneKey;
@@ -30,10 +32,10 @@ use crate::suspects::Suspects;
 use domain::RecordedEvent;
 use futures::FutureExt;
 use runtime::test_hooks::{crash_point, defect};
-use runtime::{Backoff, chain};
+use runtime::{Backoff, Pass, RetryBudget, Target, chain};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
@@ -49,6 +51,7 @@ pub(crate) struct Parts {
     pub(crate) cursors: Arc<dyn CursorStore>,
     pub(crate) fence: Arc<dyn Fence>,
     pub(crate) letters: Arc<dyn Letters>,
+    pub(crate) breakers: Breakers,
     /// How many slots there are.
     pub(crate) slots: u32,
 }
@@ -65,6 +68,7 @@ struct Shared {
     lanes: Mutex<Lanes>,
     in_flight: Arc<Semaphore>,
     parallel: Semaphore,
+    retries: RetryBudget,
     /// By consumer.
     lonely: Vec<Mutex<Lonely>>,
     suspects: Mutex<Suspects>,
@@ -91,6 +95,7 @@ impl Sequencer {
                 lanes: Mutex::new(lanes),
                 in_flight: Arc::new(Semaphore::new(config.events_in_flight_max)),
                 parallel: Semaphore::new(config.aggregates_in_parallel_max),
+                retries: RetryBudget::new(config.retries_per_second_max),
                 lonely,
                 suspects: Mutex::default(),
                 one_suspect: tokio::sync::Mutex::default(),
@@ -258,8 +263,11 @@ impl Shared {
         loop {
             let step = self.lanes().next(key);
             let what = step.name();
+            if matches!(step, Step::Done) {
+                return Ok(());
+            }
+            let pass = self.pass(key, &step, &mut place, &stop).await;
             match &step {
-                Step::Done => return Ok(()),
                 // What was done is written down, nothing else begins.
                 Step::Flush(_) => {}
                 _ if stop.is_cancelled() || !self.parts.fence.may_begin(key.slot) => {
@@ -268,7 +276,11 @@ impl Shared {
                 }
                 _ => {}
             }
-            let failure = match self.perform(key, &step).await {
+            let performed = self.perform(key, &step).await;
+            if let Some(pass) = pass {
+                tell(pass, key, &performed);
+            }
+            let failure = match performed {
                 Ok(()) => {
                     backoff.reset();
                     continue;
@@ -286,7 +298,7 @@ impl Shared {
             self.note_retry(key, what, backoff.attempts(), &failure);
             self.lanes().shed(key);
             drop(place);
-            if !backoff.pause(&stop).await {
+            if !backoff.pause(&stop).await || !self.may_retry(&stop).await {
                 self.lanes().abandon(key);
                 return Ok(());
             }
@@ -299,7 +311,8 @@ impl Shared {
     fn refuse(&self, key: LaneKey, step: &Step, failure: &HandleError) -> bool {
         match (step, failure.class) {
             (Step::Handle { .. }, ErrorClass::Poison) => {}
-            (Step::Handle { .. }, ErrorClass::Transport) if self.is_lonely(key) => {}
+            (Step::Handle { .. }, ErrorClass::Transport)
+                if self.is_lonely(key) || defect("outage-dead-lettered") => {}
             (Step::Heal { .. } | Step::Tail { .. }, ErrorClass::Poison) => {
                 if !self.lanes().unreadable(key) {
                     return true;
@@ -320,12 +333,53 @@ impl Shared {
     }
 
     /// A place among the aggregates that run in parallel; `None` when `stop` came first.
-    async fn place(&self, stop: &CancellationToken) -> Option<tokio::sync::SemaphorePermit<'_>> {
+    async fn place(&self, stop: &CancellationToken) -> Option<SemaphorePermit<'_>> {
         tokio::select! {
             () = stop.cancelled() => None,
             // Errs when the semaphore is closed, which never happens.
             place = self.parallel.acquire() => place.ok(),
         }
+    }
+
+    /// Waits for the process's budget of repeated attempts. False when `stop` came first.
+    async fn may_retry(&self, stop: &CancellationToken) -> bool {
+        tokio::select! {
+            () = stop.cancelled() => false,
+            () = self.retries.take() => true,
+        }
+    }
+
+    /// Waits while the circuit breaker of the step's target is open; without a place, so that lanes
+    /// with another target go on. `None` when nobody is to be asked, or `stop` came first.
+    async fn pass<'a>(
+        &'a self,
+        key: LaneKey,
+        step: &Step,
+        place: &mut Option<SemaphorePermit<'a>>,
+        stop: &CancellationToken,
+    ) -> Option<Pass> {
+        let consumer = &self.parts.consumers[key.consumer];
+        let target = match step {
+            Step::Handle { change, .. } if !consumer.wants(&change.event.aggregate_type) => {
+                return None;
+            }
+            Step::Handle { .. } => consumer.target(),
+            _ => Target::Database,
+        };
+        let breaker = self.parts.breakers.of(target);
+        if stop.is_cancelled() {
+            return None;
+        }
+        if let Ok(pass) = breaker.try_pass() {
+            return Some(pass);
+        }
+        *place = None;
+        let pass = tokio::select! {
+            () = stop.cancelled() => return None,
+            pass = breaker.pass() => pass,
+        };
+        *place = self.place(stop).await;
+        Some(pass)
     }
 
     async fn perform(&self, key: LaneKey, step: &Step) -> Result<(), HandleError> {
@@ -516,6 +570,15 @@ impl Shared {
             },
         };
         (self.parts.consumers[key.consumer].name().to_owned(), Box::new(name))
+    }
+}
+
+/// Tells a circuit breaker what came of a step.
+fn tell(pass: Pass, key: LaneKey, performed: &Result<(), HandleError>) {
+    match performed {
+        Err(failure) if failure.class == ErrorClass::Transport => pass.failed(key.aggregate_id),
+        // Whoever refuses an event is there.
+        Ok(()) | Err(_) => pass.succeeded(),
     }
 }
 

@@ -11,6 +11,7 @@ mod engine_on_tablets;
 mod engine_on_vnodes;
 mod letters;
 mod ordering;
+mod outages;
 mod reading;
 mod scanning;
 mod sharing;

@@ -1,6 +1,6 @@
 //! Paces and bounds of the retrier, the `[retry]` section of its file.
 
-use runtime::BackoffConfig;
+use runtime::{BackoffConfig, BreakerConfig};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -16,12 +16,16 @@ pub struct RetryConfig {
     pub letters_in_parallel_max: usize,
     /// Attempts of a poison event before its letter is parked, the worker's own included.
     pub attempts_max: u32,
+    /// How often processes may end while they try one letter, in a row; then it is parked.
+    pub crash_attempts_max: u32,
     /// Events of one aggregate read at once.
     pub batch_events: u32,
     /// How long such a read may take.
     pub read_timeout_ms: u64,
     /// Pauses between the attempts of one letter, each evenly distributed below a bound that doubles.
     pub backoff: BackoffConfig,
+    /// When letters wait because their target answers nobody.
+    pub breaker: BreakerConfig,
 }
 
 impl Default for RetryConfig {
@@ -31,9 +35,11 @@ impl Default for RetryConfig {
             letters_max: 10_000,
             letters_in_parallel_max: 16,
             attempts_max: 10,
+            crash_attempts_max: 3,
             batch_events: 100,
             read_timeout_ms: 5_000,
             backoff: BackoffConfig { initial_ms: 1_000, max_ms: 60_000 },
+            breaker: BreakerConfig::default(),
         }
     }
 }
@@ -56,6 +62,7 @@ impl RetryConfig {
             ("letters_max", self.letters_max as u64),
             ("letters_in_parallel_max", self.letters_in_parallel_max as u64),
             ("attempts_max", self.attempts_max.into()),
+            ("crash_attempts_max", self.crash_attempts_max.into()),
             ("batch_events", self.batch_events.into()),
             ("read_timeout_ms", self.read_timeout_ms),
             ("backoff.initial_ms", self.backoff.initial_ms),
@@ -63,6 +70,10 @@ impl RetryConfig {
         ];
         if let Some((key, _)) = positive.into_iter().find(|(_, value)| *value == 0) {
             return Err(ConfigError { key, reason: "must be greater than 0" });
+        }
+        if self.breaker.nonsense().is_some() {
+            let reason = "has a bound that must be greater than 0";
+            return Err(ConfigError { key: "breaker", reason });
         }
         if self.batch_events > 5_000 {
             return Err(ConfigError { key: "batch_events", reason: "must not be above 5000" });
@@ -75,6 +86,11 @@ impl RetryConfig {
 
     pub(crate) fn scan_interval(&self) -> Duration {
         Duration::from_millis(self.scan_interval_ms)
+    }
+
+    /// Pause between two looks at a breaker whose probe is under way.
+    pub(crate) fn breaker_look(&self) -> Duration {
+        Duration::from_millis(self.breaker.pause.initial_ms)
     }
 
     /// How long one read of events may take.

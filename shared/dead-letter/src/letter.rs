@@ -61,6 +61,8 @@ pub struct Letter {
     pub state: LetterState,
     /// Attempts of this event that failed or did not end.
     pub attempts: u32,
+    /// Attempts in a row that did not end: whoever made them did, it seems.
+    pub crashes: u32,
     /// About when it is tried again, in milliseconds since 1970; for people.
     pub next_attempt_ms: Option<i64>,
     /// When the event failed first, in milliseconds since 1970; for people.
@@ -84,6 +86,8 @@ pub(crate) struct Summary {
     pub state: LetterState,
     /// Attempts of this event that failed or did not end.
     pub attempts: u32,
+    /// Attempts in a row that did not end.
+    pub crashes: u32,
     /// When the event failed first, in milliseconds since 1970.
     pub first_failed_ms: i64,
     /// The event that failed.
@@ -126,6 +130,7 @@ impl Letter {
             class: refusal.class,
             state: LetterState::Blocked,
             attempts: 1,
+            crashes: 0,
             next_attempt_ms: None,
             first_failed_ms: now,
             last_failed_ms: now,
@@ -145,15 +150,16 @@ impl Letter {
         let next_attempt_ms = Some(next_attempt_ms);
         let begun = Self { next_attempt_ms, ..self.changed() };
         if cursor < self.version {
-            return Self { attempts: self.attempts.saturating_add(1), ..begun };
+            let attempts = self.attempts.saturating_add(1);
+            return Self { attempts, crashes: self.crashes.saturating_add(1), ..begun };
         }
         let (event_id, event_type) = (None, None);
-        Self { version: cursor + 1, event_id, event_type, attempts: 1, ..begun }
+        Self { version: cursor + 1, event_id, event_type, attempts: 1, crashes: 1, ..begun }
     }
 
-    /// Before an attempt that was begun and asked to stop.
+    /// After an attempt that was begun and ended without a word on the event.
     pub(crate) fn not_tried(&self) -> Self {
-        Self { attempts: self.attempts.saturating_sub(1), ..self.changed() }
+        Self { attempts: self.attempts.saturating_sub(1), crashes: 0, ..self.changed() }
     }
 
     /// After an attempt that failed. Poison is parked after `attempts_max`. What may pass does not
@@ -195,13 +201,20 @@ impl Letter {
     /// The aggregate is to be worked on again.
     pub(crate) fn released(&self) -> Self {
         let state = LetterState::Released;
-        Self { state, attempts: 0, next_attempt_ms: None, discard: None, ..self.changed() }
+        Self {
+            state,
+            attempts: 0,
+            crashes: 0,
+            next_attempt_ms: None,
+            discard: None,
+            ..self.changed()
+        }
     }
 
     /// To be tried at once, as if it had never been tried.
     pub(crate) fn due(&self) -> Self {
         let state = LetterState::Blocked;
-        Self { state, attempts: 0, next_attempt_ms: None, ..self.changed() }
+        Self { state, attempts: 0, crashes: 0, next_attempt_ms: None, ..self.changed() }
     }
 
     /// Marked as being given up by an operator's action.

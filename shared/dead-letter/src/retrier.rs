@@ -10,12 +10,12 @@ use crate::slots::{Hold, Slots};
 use crate::store::{LetterStore, Listing};
 use crate::table::Table;
 use crate::target::{ReplayTarget, Target};
-use cdc::{ChangeConsumer, HandleError, LetterState, Replay};
+use cdc::{Breakers, ChangeConsumer, ErrorClass, HandleError, LetterState, Replay};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use leases::{LeaseConfig, LeaseConfigError, Leases, SlotError};
-use runtime::{Backoff, Readiness, Settings, chain};
+use runtime::{Backoff, Breaker, Pass, Readiness, Settings, chain};
 use scylla::client::session::Session;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -90,13 +90,15 @@ pub async fn run_retrier(
     let store = leases::Table::open(session.clone(), GROUP, settings.slots, timeout);
     let store = Arc::new(store.await.map_err(RetrierError::Slots)?);
     let owned = watch::Sender::default();
-    let leases = Leases::new(store, GROUP, settings.slots, terms, owned, readiness);
+    let leases = Leases::new(store, GROUP, settings.slots, terms, owned, readiness.clone());
     let replay = Replay::open(session.clone(), config.read_timeout(), config.batch_events).await;
     let replay = Arc::new(replay.map_err(RetrierError::Open)?);
+    let breakers = Breakers::new(&consumers, config.breaker, Some(&readiness));
     let target =
         |consumer| -> Arc<dyn Target> { Arc::new(ReplayTarget::new(consumer, replay.clone())) };
     let targets = consumers.into_iter().map(target).collect();
-    let retrier = Retrier::open(session, targets, config).await.map_err(RetrierError::Letters)?;
+    let retrier = Retrier::open(session, targets, &breakers, config).await;
+    let retrier = retrier.map_err(RetrierError::Letters)?;
     let (slots, stop): (Arc<dyn Slots>, _) = (Arc::new(leases.clone()), shutdown.child_token());
     let work = async {
         let result = retrier.run(&slots, &stop).await;
@@ -113,6 +115,8 @@ pub async fn run_retrier(
 pub(crate) struct Retrier {
     store: Arc<dyn LetterStore>,
     targets: Vec<Arc<dyn Target>>,
+    /// By target: the breaker of what it needs.
+    breakers: Vec<Breaker>,
     config: RetryConfig,
 }
 
@@ -123,6 +127,10 @@ type Running = BoxFuture<'static, (usize, Key, Result<Ended, AttemptError>)>;
 struct Work {
     schedules: Vec<Schedule>,
     running: FuturesUnordered<Running>,
+    /// Whether the one that runs is a suspect, beside which nothing runs.
+    is_alone: bool,
+    /// By target: its letters wait until then, because its breaker is open.
+    wait_until: Vec<Option<Instant>>,
     /// Letters in hand, by slot: of those that are worked on, and of those that end.
     in_hand: HashMap<u32, usize>,
     /// Slots that are being given up.
@@ -137,17 +145,20 @@ impl Retrier {
     pub(crate) async fn open(
         session: Arc<Session>,
         targets: Vec<Arc<dyn Target>>,
+        breakers: &Breakers,
         config: RetryConfig,
     ) -> Result<Self, LetterError> {
-        Ok(Self::over(Arc::new(Table::open(session).await?), targets, config))
+        Ok(Self::over(Arc::new(Table::open(session).await?), targets, breakers, config))
     }
 
     pub(crate) fn over(
         store: Arc<dyn LetterStore>,
         targets: Vec<Arc<dyn Target>>,
+        breakers: &Breakers,
         config: RetryConfig,
     ) -> Self {
-        Self { store, targets, config }
+        let breakers = targets.iter().map(|target| breakers.of(target.needs()).clone()).collect();
+        Self { store, targets, breakers, config }
     }
 
     /// Tries letters in the slots that are held, until `stop`; then finishes the events in hand. In a
@@ -161,6 +172,8 @@ impl Retrier {
         let mut work = Work {
             schedules: self.targets.iter().map(|_| Schedule::new(self.config.backoff)).collect(),
             running: FuturesUnordered::new(),
+            is_alone: false,
+            wait_until: vec![None; self.targets.len()],
             in_hand: HashMap::new(),
             ending: FuturesUnordered::new(),
             ends: HashSet::new(),
@@ -264,19 +277,79 @@ impl Retrier {
         Ok(())
     }
 
+    /// Starts what is due. A letter of which a process may have died is tried alone, so that nobody
+    /// else's attempt counts as one that did not end.
     fn start_due(&self, work: &mut Work, slots: &Arc<dyn Slots>, stop: &CancellationToken) {
+        if work.is_alone {
+            return;
+        }
+        let now = Instant::now();
+        if work.has_suspect(now) {
+            if work.running.is_empty() {
+                work.is_alone = self.start_suspect(work, slots, stop);
+            }
+            return;
+        }
         for target in 0..self.targets.len() {
-            let room = self.config.letters_in_parallel_max.saturating_sub(work.running.len());
-            for key in work.schedules[target].start(Instant::now(), room) {
-                match work.in_hand.get_mut(&key.slot) {
-                    Some(in_hand) if !work.ends.contains(&key.slot) => {
-                        *in_hand += 1;
-                        let attempt = self.attempt(target, key, slots.clone(), stop.clone());
-                        work.running.push(attempt);
-                    }
-                    // Given up since the scan.
-                    _ => work.schedules[target].ended(&key, Ended::NotMade, Instant::now()),
-                }
+            while work.running.len() < self.config.letters_in_parallel_max {
+                let Some(pass) = self.pass(work, target) else { break };
+                let Some(key) = work.schedules[target].start(now, 1).pop() else { break };
+                self.start(work, target, key, pass, slots, stop);
+            }
+        }
+    }
+
+    /// Starts a suspect, if its target is to be asked.
+    fn start_suspect(
+        &self,
+        work: &mut Work,
+        slots: &Arc<dyn Slots>,
+        stop: &CancellationToken,
+    ) -> bool {
+        for target in 0..self.targets.len() {
+            let Some(pass) = self.pass(work, target) else { continue };
+            if let Some(key) = work.schedules[target].start_suspect(Instant::now()) {
+                return self.start(work, target, key, pass, slots, stop);
+            }
+        }
+        false
+    }
+
+    /// A pass of the target's circuit breaker; without one its letters wait.
+    fn pass(&self, work: &mut Work, target: usize) -> Option<Pass> {
+        match self.breakers[target].try_pass() {
+            Ok(pass) => {
+                work.wait_until[target] = None;
+                Some(pass)
+            }
+            Err(open) => {
+                let wait = open.retry_after.max(self.config.breaker_look());
+                work.wait_until[target] = Some(Instant::now() + wait);
+                None
+            }
+        }
+    }
+
+    /// Starts an attempt; false when its slot was given up since the scan.
+    fn start(
+        &self,
+        work: &mut Work,
+        target: usize,
+        key: Key,
+        pass: Pass,
+        slots: &Arc<dyn Slots>,
+        stop: &CancellationToken,
+    ) -> bool {
+        match work.in_hand.get_mut(&key.slot) {
+            Some(in_hand) if !work.ends.contains(&key.slot) => {
+                *in_hand += 1;
+                let attempt = self.attempt(target, key, pass, slots.clone(), stop.clone());
+                work.running.push(attempt);
+                true
+            }
+            _ => {
+                work.schedules[target].ended(&key, Ended::NotMade, Instant::now());
+                false
             }
         }
     }
@@ -285,22 +358,33 @@ impl Retrier {
         &self,
         target: usize,
         key: Key,
+        pass: Pass,
         slots: Arc<dyn Slots>,
         stop: CancellationToken,
     ) -> Running {
         let (store, by) = (self.store.clone(), self.targets[target].clone());
-        let (attempts_max, longest_ms) = (self.config.attempts_max, self.config.backoff.max_ms);
+        let RetryConfig { attempts_max, crash_attempts_max, backoff, .. } = self.config;
         Box::pin(async move {
-            let longest_ms = i64::try_from(longest_ms).unwrap_or(i64::MAX);
+            let longest_ms = i64::try_from(backoff.max_ms).unwrap_or(i64::MAX);
             let slot = key.slot;
             let attempt = Attempt {
                 store: &*store,
                 target: &*by,
                 attempts_max,
+                crashes_max: crash_attempts_max,
                 next_attempt_ms: now_ms().saturating_add(longest_ms),
                 may_begin: &move || !stop.is_cancelled() && slots.may_begin(slot),
             };
             let result = attempt.make(&key).await;
+            match &result {
+                Ok(Ended::Failed(ErrorClass::Transport)) => pass.failed(key.aggregate_id),
+                Ok(Ended::Settled | Ended::Failed(_)) => pass.succeeded(),
+                // The letters or the ledger are out of reach, which says nothing of a broker.
+                Ok(Ended::NotMade) | Err(_) if by.needs() == cdc::Target::Database => {
+                    pass.failed(key.aggregate_id);
+                }
+                Ok(Ended::NotMade) | Err(_) => drop(pass),
+            }
             (target, key, result)
         })
     }
@@ -341,11 +425,26 @@ impl Work {
         self.in_hand.keys().copied().filter(|slot| !self.ends.contains(slot))
     }
 
+    /// Whether a letter is due of which a process may have died, and whose target is to be asked.
+    fn has_suspect(&self, now: Instant) -> bool {
+        let asked = self.schedules.iter().zip(&self.wait_until);
+        asked
+            .filter(|(_, wait)| wait.is_none_or(|until| until <= now))
+            .any(|(s, _)| s.has_suspect(now))
+    }
+
     /// When the next letter is due, while there is room for it.
     fn next_due(&self, config: &RetryConfig) -> Option<Instant> {
+        let waits_for_others = !self.running.is_empty() && self.has_suspect(Instant::now());
         let has_room = self.running.len() < config.letters_in_parallel_max;
-        let due = self.schedules.iter().filter_map(Schedule::next_due).min();
-        due.filter(|_| has_room)
+        if self.is_alone || waits_for_others || !has_room {
+            return None;
+        }
+        let due = self.schedules.iter().zip(&self.wait_until).filter_map(|(schedule, wait)| {
+            let due = schedule.next_due()?;
+            Some(wait.map_or(due, |until| due.max(until)))
+        });
+        due.min()
     }
 
     fn ended(
@@ -355,6 +454,7 @@ impl Work {
         if let Some(in_hand) = self.in_hand.get_mut(&key.slot) {
             *in_hand -= 1;
         }
+        self.is_alone &= !self.running.is_empty();
         let ended = match result {
             Ok(ended) => ended,
             Err(error) if error.is_fatal() => {

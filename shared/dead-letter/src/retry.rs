@@ -61,6 +61,8 @@ pub(crate) struct Attempt<'a> {
     pub(crate) store: &'a dyn LetterStore,
     pub(crate) target: &'a dyn Target,
     pub(crate) attempts_max: u32,
+    /// So many attempts in a row may end with their process.
+    pub(crate) crashes_max: u32,
     /// About when the next one would be, for people.
     pub(crate) next_attempt_ms: i64,
     /// Whether the next event may be handled.
@@ -118,8 +120,10 @@ impl Attempt<'_> {
     async fn begin(&self, letter: &Letter) -> Result<Option<Letter>, AttemptError> {
         let cursor = self.target.cursor(letter.key.aggregate_id).await?;
         let begun = letter.begun(cursor, self.next_attempt_ms);
-        let is_used_up = begun.attempts > self.attempts_max
+        let died_too_often = begun.crashes > self.crashes_max;
+        let tried_too_often = begun.attempts > self.attempts_max
             && (letter.class == ErrorClass::Poison || letter.state == LetterState::Released);
+        let is_used_up = died_too_often || tried_too_often;
         let begun = if is_used_up {
             error!(
                 consumer = letter.key.consumer,
@@ -164,12 +168,12 @@ impl Attempt<'_> {
                 debug!(consumer, %aggregate_id, version, "dead letter handled up to the tail");
                 return Ok(Ok(()));
             }
-            Err(ReplayError::Surroundings { source, .. }) => return Err(source.into()),
+            Err(ReplayError::Surroundings { source, .. }) => {
+                self.take_back(begun).await;
+                return Err(source.into());
+            }
             Err(ReplayError::Stopped) => {
-                if begun.state == LetterState::Blocked {
-                    // Whoever changed it meanwhile knows better.
-                    self.replace(begun, &begun.not_tried()).await?.ok();
-                }
+                self.take_back(begun).await;
                 return Ok(Err(Ended::Settled));
             }
             Err(ReplayError::Event { event, source }) => (event, source),
@@ -191,6 +195,19 @@ impl Attempt<'_> {
             warn!(consumer, %event, attempts, error, "dead letter failed again");
         }
         Ok(Err(Ended::Failed(source.class)))
+    }
+
+    /// The attempt says nothing of its event and is not to count: neither an outage nor a shutdown
+    /// parks a letter. What is out of reach for this too leaves the attempt counted.
+    async fn take_back(&self, begun: &Letter) {
+        if begun.state != LetterState::Blocked {
+            return;
+        }
+        // Whoever changed it meanwhile knows better.
+        if let Err(error) = self.replace(begun, &begun.not_tried()).await {
+            let (error, Key { consumer, aggregate_id, .. }) = (chain(&error), &begun.key);
+            debug!(consumer, %aggregate_id, %error, "attempt at a dead letter not taken back");
+        }
     }
 
     /// Puts a letter in place of another. `Err(Left)` when somebody else changed it.

@@ -13,15 +13,24 @@ use uuid::Uuid;
 
 #[derive(Debug)]
 struct Entry {
-    /// The last change seen.
-    change: Uuid,
+    /// The change that `due` was worked out for; `None` after an attempt. What a scan saw while the
+    /// attempt was under way says nothing: the next scan decides.
+    change: Option<Uuid>,
     state: LetterState,
+    /// Whether a process may have died of it.
+    is_suspect: bool,
     first_failed_ms: i64,
     /// `None` when nothing is to be done.
     due: Option<Instant>,
     is_running: bool,
     /// Attempts in a row that failed for a reason that may pass.
     transport_failures: u32,
+}
+
+impl Entry {
+    fn is_suspect_due(&self, now: Instant) -> bool {
+        self.is_suspect && !self.is_running && self.due.is_some_and(|due| due <= now)
+    }
 }
 
 /// How an attempt ended, as far as the schedule has to know.
@@ -64,7 +73,7 @@ impl Schedule {
         let (is_running, transport_failures) =
             known.as_ref().map_or((false, 0), |e| (e.is_running, e.transport_failures));
         if let Some(known) = known
-            && known.change == change
+            && known.change == Some(change)
         {
             return known;
         }
@@ -74,8 +83,9 @@ impl Schedule {
             LetterState::Blocked => Some(now + self.pause(letter.attempts.max(transport_failures))),
         };
         Entry {
-            change,
+            change: Some(change),
             state: letter.state,
+            is_suspect: letter.crashes > 0,
             first_failed_ms: letter.first_failed_ms,
             due,
             is_running,
@@ -89,6 +99,21 @@ impl Schedule {
             Some(failures) => Backoff::resumed(self.pauses, failures).next_pause(),
             None => std::time::Duration::ZERO,
         }
+    }
+
+    /// A letter that is due and of which a process may have died. It counts as running until
+    /// [`Schedule::ended`].
+    pub(crate) fn start_suspect(&mut self, now: Instant) -> Option<Key> {
+        let found = self.entries.iter_mut().find(|(_, entry)| entry.is_suspect_due(now));
+        found.map(|(key, entry)| {
+            entry.is_running = true;
+            key.clone()
+        })
+    }
+
+    /// Whether there is one.
+    pub(crate) fn has_suspect(&self, now: Instant) -> bool {
+        self.entries.values().any(|entry| entry.is_suspect_due(now))
     }
 
     /// The letters that are due, the longest due first, at most `limit`. They count as running until
@@ -129,6 +154,9 @@ impl Schedule {
             entry.is_running = false;
             entry.transport_failures = failures;
             entry.due = due;
+            if due.is_none() {
+                entry.change = None;
+            }
         }
     }
 
@@ -145,5 +173,41 @@ impl Schedule {
     /// When the oldest letter failed first, in milliseconds since 1970.
     pub(crate) fn oldest_ms(&self) -> Option<i64> {
         self.entries.values().map(|entry| entry.first_failed_ms).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::letter::Stamp;
+    use std::time::Duration;
+
+    fn letter(change: u128) -> Summary {
+        Summary {
+            key: Key { consumer: "c".to_owned(), slot: 1, aggregate_id: Uuid::nil() },
+            class: ErrorClass::Poison,
+            state: LetterState::Blocked,
+            attempts: 2,
+            crashes: 0,
+            first_failed_ms: 0,
+            version: 1,
+            stamp: Stamp { revision: 1, attempt: Uuid::from_u128(change) },
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_scan_saw_of_an_attempt_under_way_does_not_hold_its_letter_back() {
+        let pauses = BackoffConfig { initial_ms: 1_000, max_ms: 4_000 };
+        let mut schedule = Schedule::new(pauses);
+        schedule.update(&[letter(1)], Instant::now());
+        tokio::time::advance(Duration::from_secs(4)).await;
+        let key = schedule.start(Instant::now(), 1).pop().expect("due");
+        // The attempt has written its failure down; a scan sees that before the attempt is told.
+        schedule.update(&[letter(2)], Instant::now());
+        schedule.ended(&key, Ended::Failed(ErrorClass::Poison), Instant::now());
+        assert_eq!(schedule.next_due(), None, "the next scan decides");
+        schedule.update(&[letter(2)], Instant::now());
+        tokio::time::advance(Duration::from_secs(4)).await;
+        assert_eq!(schedule.start(Instant::now(), 1), [key]);
     }
 }

@@ -11,7 +11,7 @@ use futures::TryStreamExt;
 use runtime::session::{serial_read, was_applied};
 use scylla::DeserializeRow;
 use scylla::client::session::Session;
-use scylla::errors::{DbError, ExecutionError, RequestAttemptError};
+use scylla::errors::ExecutionError;
 use scylla::serialize::row::SerializeRow;
 use scylla::statement::prepared::PreparedStatement;
 use scylla::value::{CqlTimestamp, CqlValue};
@@ -22,11 +22,11 @@ use uuid::Uuid;
 const KEY: &str = "consumer = ? AND slot = ? AND aggregate_id = ?";
 /// The columns of [`Row`].
 pub(crate) const COLUMNS: &str = "consumer, slot, aggregate_id, version, event_id, event_type, \
-     error, class, state, attempts, next_attempt, first_failed_at, last_failed_at, discard, \
+     error, class, state, attempts, crashes, next_attempt, first_failed_at, last_failed_at, discard, \
      revision, attempt";
 /// The columns of [`SummaryRow`].
 const SUMMARY: &str = "consumer, slot, aggregate_id, version, class, state, attempts, \
-     first_failed_at, revision, attempt";
+     crashes, first_failed_at, revision, attempt";
 
 /// Statements, prepared once.
 #[derive(Debug, Clone)]
@@ -55,6 +55,7 @@ pub(crate) struct Row {
     class: Option<String>,
     state: Option<String>,
     attempts: Option<i32>,
+    crashes: Option<i32>,
     next_attempt: Option<CqlTimestamp>,
     first_failed_at: Option<CqlTimestamp>,
     last_failed_at: Option<CqlTimestamp>,
@@ -72,6 +73,7 @@ struct SummaryRow {
     class: Option<String>,
     state: Option<String>,
     attempts: Option<i32>,
+    crashes: Option<i32>,
     first_failed_at: Option<CqlTimestamp>,
     revision: Option<i64>,
     attempt: Option<Uuid>,
@@ -99,7 +101,7 @@ impl Table {
         );
         let replace = format!(
             "UPDATE dead_letter_queue SET version = ?, event_id = ?, event_type = ?, error = ?, \
-             class = ?, state = ?, attempts = ?, next_attempt = ?, first_failed_at = ?, \
+             class = ?, state = ?, attempts = ?, crashes = ?, next_attempt = ?, first_failed_at = ?, \
              last_failed_at = ?, discard = ?, revision = ?, attempt = ? WHERE {KEY} \
              IF revision = ? AND attempt = ?"
         );
@@ -109,7 +111,7 @@ impl Table {
             read_serial,
             insert: prepare(&format!(
                 "INSERT INTO dead_letter_queue ({COLUMNS}) \
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) IF NOT EXISTS"
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) IF NOT EXISTS"
             ))
             .await?,
             replace: prepare(&replace).await?,
@@ -249,6 +251,7 @@ fn content(letter: &Letter) -> Values {
         Some(text(letter.class.name())),
         Some(text(state_name(letter.state))),
         Some(CqlValue::Int(i32::try_from(letter.attempts).unwrap_or(i32::MAX))),
+        Some(CqlValue::Int(i32::try_from(letter.crashes).unwrap_or(i32::MAX))),
         letter.next_attempt_ms.map(time),
         Some(time(letter.first_failed_ms)),
         Some(time(letter.last_failed_ms)),
@@ -307,6 +310,11 @@ fn key(consumer: String, slot: i32, aggregate_id: Uuid) -> Key {
     Key { consumer, slot: u32::try_from(slot).unwrap_or(u32::MAX), aggregate_id }
 }
 
+/// What is missing or makes no sense was never counted.
+fn crashes_of(crashes: Option<i32>) -> u32 {
+    crashes.and_then(|crashes| u32::try_from(crashes).ok()).unwrap_or_default()
+}
+
 impl Row {
     pub(crate) fn decode(self) -> Stored {
         let last = (self.revision, self.attempt);
@@ -329,6 +337,7 @@ impl Row {
             class,
             state,
             attempts,
+            crashes: crashes_of(self.crashes),
             next_attempt_ms: self.next_attempt.map(|at| at.0),
             first_failed_ms: self.first_failed_at.map_or(0, |at| at.0),
             last_failed_ms: self.last_failed_at.map_or(0, |at| at.0),
@@ -347,7 +356,17 @@ impl SummaryRow {
         match known {
             Ok(Known { version, class, state, attempts, stamp }) => {
                 let first_failed_ms = self.first_failed_at.map_or(0, |at| at.0);
-                Ok(Summary { key, class, state, attempts, first_failed_ms, version, stamp })
+                let crashes = crashes_of(self.crashes);
+                Ok(Summary {
+                    key,
+                    class,
+                    state,
+                    attempts,
+                    crashes,
+                    first_failed_ms,
+                    version,
+                    stamp,
+                })
             }
             Err(reason) => {
                 let (revision, attempt) = last;
@@ -359,14 +378,7 @@ impl SummaryRow {
 
 /// A request that the database calls wrong stays wrong; all else may pass.
 pub(crate) fn failed(what: String, error: ExecutionError) -> LetterError {
-    let is_wrong = match &error {
-        ExecutionError::BadQuery(_) => true,
-        ExecutionError::LastAttemptError(RequestAttemptError::DbError(error, _)) => matches!(
-            error,
-            DbError::SyntaxError | DbError::Invalid | DbError::Unauthorized | DbError::ConfigError
-        ),
-        _ => false,
-    };
+    let is_wrong = ErrorClass::of_request(&error) == ErrorClass::Fatal;
     let source = Box::new(error);
     if is_wrong {
         LetterError::Refused { what, source }

@@ -11,6 +11,9 @@ pub trait Target: Send + Sync + 'static {
     /// The consumer's stored name.
     fn name(&self) -> &str;
 
+    /// What has to answer so that its events can be handled.
+    fn needs(&self) -> cdc::Target;
+
     /// The last version handled; 0 before the first.
     async fn cursor(&self, aggregate_id: Uuid) -> Result<u64, HandleError>;
 
@@ -36,6 +39,10 @@ impl ReplayTarget {
 impl Target for ReplayTarget {
     fn name(&self) -> &str {
         self.consumer.name()
+    }
+
+    fn needs(&self) -> cdc::Target {
+        self.consumer.target()
     }
 
     async fn cursor(&self, aggregate_id: Uuid) -> Result<u64, HandleError> {

@@ -33,7 +33,7 @@ impl Specs<'_> {
                 process,
                 "dlq-retrier",
                 &addresses.dlq_retrier,
-                &[("REDPANDA_BROKERS", &addresses.broker)],
+                &[("REDPANDA_BROKERS", self.broker_of(process))],
             ),
             Process::QueryApi => self.worker(
                 process,

@@ -1,6 +1,7 @@
 //! The sequencer: order, once, gaps, failures, bounds.
 
 use super::world::{Recorder, SLOTS, World, aggregate, millis, seconds, transport};
+use crate::breakers::Breakers;
 use crate::config::CdcConfig;
 use crate::consumer::{Change, ChangeConsumer, ErrorClass, HandleError};
 use crate::sequencer::{Parts, Sequencer};
@@ -13,8 +14,10 @@ use uuid::Uuid;
 
 pub(super) fn sequencer(world: &World, consumers: Vec<Recorder>, config: &CdcConfig) -> Sequencer {
     let consumers = consumers.into_iter().map(|c| Arc::new(c) as Arc<dyn ChangeConsumer>);
+    let consumers: Vec<_> = consumers.collect();
     let parts = Parts {
-        consumers: consumers.collect(),
+        breakers: Breakers::new(&consumers, config.breaker, None),
+        consumers,
         events: Arc::new(world.clone()),
         cursors: Arc::new(world.clone()),
         fence: Arc::new(Always),
@@ -240,8 +243,11 @@ async fn aggregates_run_in_parallel_up_to_the_bound() {
         }
     }
     let config = CdcConfig { aggregates_in_parallel_max: 7, ..CdcConfig::default() };
+    let consumers: Vec<Arc<dyn ChangeConsumer>> =
+        vec![Arc::new(Counting { running, most: most.clone() })];
     let parts = Parts {
-        consumers: vec![Arc::new(Counting { running, most: most.clone() })],
+        breakers: Breakers::new(&consumers, config.breaker, None),
+        consumers,
         events: Arc::new(world.clone()),
         cursors: Arc::new(world.clone()),
         fence: Arc::new(Always),

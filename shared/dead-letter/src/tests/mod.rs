@@ -1,4 +1,5 @@
 mod database;
+mod deaths;
 mod operators;
 mod races;
 mod retries;

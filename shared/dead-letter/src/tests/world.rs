@@ -13,10 +13,13 @@ use crate::store::{LetterStore, Listing, Strength};
 use crate::target::Target;
 use crate::{RetrierError, RetryConfig};
 use async_trait::async_trait;
-use cdc::{ErrorClass, EventName, HandleError, LetterKey, Letters, MayBegin, Refusal, ReplayError};
+use cdc::{
+    Breakers, ChangeConsumer, ErrorClass, EventName, HandleError, LetterKey, Letters, MayBegin,
+    Refusal, ReplayError,
+};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use runtime::BackoffConfig;
+use runtime::{BackoffConfig, BreakerConfig};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -351,6 +354,7 @@ fn summary(letter: &Letter) -> Summary {
         class: letter.class,
         state: letter.state,
         attempts: letter.attempts,
+        crashes: letter.crashes,
         first_failed_ms: letter.first_failed_ms,
         version: letter.version,
         stamp: letter.stamp,
@@ -361,6 +365,10 @@ fn summary(letter: &Letter) -> Summary {
 impl Target for World {
     fn name(&self) -> &str {
         CONSUMER
+    }
+
+    fn needs(&self) -> cdc::Target {
+        cdc::Target::Broker
     }
 
     async fn cursor(&self, aggregate_id: Uuid) -> Result<u64, HandleError> {
@@ -444,6 +452,36 @@ impl Slots for Given {
     }
 }
 
+/// Those of a consumer that needs the broker.
+fn breakers(config: BreakerConfig) -> Breakers {
+    struct Unused;
+
+    #[async_trait]
+    impl ChangeConsumer for Unused {
+        fn name(&self) -> &str {
+            CONSUMER
+        }
+
+        fn wants(&self, _: &str) -> bool {
+            false
+        }
+
+        fn target(&self) -> cdc::Target {
+            cdc::Target::Broker
+        }
+
+        async fn handle(
+            &self,
+            _: &cdc::Change,
+            _: Option<&str>,
+        ) -> Result<Option<String>, HandleError> {
+            unreachable!("nothing is handed to it")
+        }
+    }
+
+    Breakers::new(&[Arc::new(Unused)], config, None)
+}
+
 /// A retrier at work. Dropping it kills it wherever it is.
 pub(super) struct Life {
     given: Arc<Given>,
@@ -459,7 +497,8 @@ impl Life {
     pub(super) fn with(world: &World, config: RetryConfig) -> Self {
         let given = Given::new();
         let target: Arc<dyn Target> = Arc::new(world.clone());
-        let retrier = Retrier::over(Arc::new(world.clone()), vec![target], config);
+        let breakers = breakers(config.breaker);
+        let retrier = Retrier::over(Arc::new(world.clone()), vec![target], &breakers, config);
         let stop = CancellationToken::new();
         let mut task = JoinSet::new();
         task.spawn({
