@@ -105,13 +105,14 @@ fn what_next(addresses: &Addresses) -> String {
          \x20 curl -s {queries}/v1/orders/ID/events\n\n\
          CQL {}   Kafka {}   engine metrics http://{}/metrics\n\
          admin ports (/readyz?verbose, /metrics): command-api {}, projection-worker {}, \
-         outbox-relay {}, query-api {}\n",
+         outbox-relay {}, dlq-retrier {}, query-api {}\n",
         addresses.engine,
         addresses.broker,
         addresses.engine_metrics,
         addresses.command_apis.first().map(|(_, admin)| admin.as_str()).unwrap_or_default(),
         addresses.projection_workers.join(" "),
         addresses.outbox_relays.join(" "),
+        addresses.dlq_retrier,
         addresses.query_api_admin,
     )
 }

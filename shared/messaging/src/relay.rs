@@ -4,7 +4,7 @@ use crate::message::Message;
 use crate::metrics::PUBLISH_LATENCY;
 use crate::producer::{PublishError, Publisher};
 use async_trait::async_trait;
-use cdc::{Change, ChangeConsumer, ErrorClass, HandleError};
+use cdc::{Change, ChangeConsumer, ErrorClass, HandleError, Target};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tracing::debug;
 
@@ -34,6 +34,10 @@ impl ChangeConsumer for Relay {
         true
     }
 
+    fn target(&self) -> Target {
+        Target::Broker
+    }
+
     async fn handle(
         &self,
         change: &Change,
@@ -53,7 +57,9 @@ impl ChangeConsumer for Relay {
             let class = match &error {
                 PublishError::Transport { .. } => ErrorClass::Transport,
                 PublishError::Refused { .. } => ErrorClass::Poison,
-                PublishError::Configuration { .. } => ErrorClass::Fatal,
+                PublishError::Configuration { .. } | PublishError::Denied { .. } => {
+                    ErrorClass::Fatal
+                }
             };
             failed(class, Box::new(error))
         })?;

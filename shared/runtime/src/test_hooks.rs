@@ -1,6 +1,6 @@
 //! Defects and crashes on demand, for the tests that show that the checks bite.
 //!
-//! Without the feature `test-hooks` both functions are constants that the compiler removes; no
+//! Without the feature `test-hooks` these functions are constants that the compiler removes; no
 //! release is built with it. With it one build holds all seeded defects and crash sites, and the
 //! environment of a process chooses among them:
 //!
@@ -9,6 +9,11 @@
 //! | `TEST_DEFECT` | names of the defects that are on, separated by commas |
 //! | `TEST_CRASH_AT` | `site` or `site:n`: the process aborts when it passes the site for the nth time |
 //! | `TEST_CRASH_MARK` | a path that is made by the crash; while it exists nothing crashes any more |
+//! | `TEST_POISON` | a file that says which events cannot be handled, see [`poison`] |
+
+mod poison;
+
+pub use poison::{Poison, poison};
 
 /// Whether the defect of this name is on.
 #[cfg(not(feature = "test-hooks"))]

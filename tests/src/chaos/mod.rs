@@ -10,6 +10,7 @@ mod clients;
 mod engine_port;
 mod nemesis;
 mod options;
+mod poison;
 mod report;
 mod requests;
 mod sampler;
@@ -17,6 +18,7 @@ mod schedule;
 mod settle;
 
 pub use options::ChaosOptions;
+pub use poison::{Poison, PoisonEffect, Poisoned, set_poison};
 pub use report::Report;
 pub use schedule::{Strike, Timed, schedule};
 
@@ -46,9 +48,9 @@ const PATIENT_TIMEOUT: Duration = Duration::from_secs(15);
 pub async fn run(binaries: &Binaries, options: &ChaosOptions) -> anyhow::Result<Report> {
     let world = World::start_with(binaries, options.plan()).await?;
     let recorder = Recorder::new(options.seed);
-    let nemesis = Nemesis::new(&world, recorder.clone())?;
-    let doors = doors(&world, recorder.clone(), CLIENT_TIMEOUT)?;
     let session = world.session().await?;
+    let nemesis = Nemesis::new(&world, &session, recorder.clone())?;
+    let doors = doors(&world, recorder.clone(), CLIENT_TIMEOUT)?;
     let over = AtomicBool::new(false);
     let looking = sampler::sample(&session, &recorder, &nemesis.log_lied, &over);
     let running = async {

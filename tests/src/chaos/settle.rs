@@ -24,7 +24,7 @@ const REUSES: usize = 40;
 const TOPICS: Duration = Duration::from_secs(2);
 
 /// The promises that hold only when everything has come to rest.
-const AT_REST: [&str; 4] = ["P7", "P8", "P9", "P14"];
+const AT_REST: [&str; 5] = ["P7", "P8", "P9", "P11", "P14"];
 
 /// Heals, settles and waits for quiescence, all within the limit; then gives the last dump.
 pub(super) async fn settle(

@@ -2,7 +2,7 @@
 
 use super::delivered::consumers;
 use super::{Evidence, Verdict};
-use crate::dump::{Announced, Cursors, SlotRow, slot_of};
+use crate::dump::{Announced, Cursors, LetterRow, SlotRow, slot_of};
 use crate::history::Place;
 use serde::Serialize;
 use std::collections::HashMap;
@@ -17,6 +17,8 @@ pub struct Sample {
     /// Events before a checkpoint that a consumer had not handled; `None` when the log itself was made
     /// to lie, so that nobody could know of them.
     pub ahead: Option<Vec<String>>,
+    /// The dead letters that there were.
+    pub letters: Vec<LetterRow>,
 }
 
 /// Events that lie before their slot's checkpoint and that a consumer of its group has not handled.

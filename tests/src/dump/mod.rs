@@ -1,9 +1,11 @@
 //! What the stores hold, read from the stores themselves.
 
+mod letters;
 mod progress;
 mod rows;
 mod topics;
 
+pub use letters::{LetterRow, letters};
 pub use progress::{Announced, Cursors, SlotRow, WriterRow, progress, slot_of};
 pub use rows::{ReadModels, Row};
 pub use topics::Topics;
@@ -53,6 +55,8 @@ pub struct Dump {
     pub cursors: Cursors,
     /// `writers`.
     pub writers: Vec<WriterRow>,
+    /// `dead_letter_queue`.
+    pub letters: Vec<LetterRow>,
 }
 
 impl Dump {
@@ -84,6 +88,7 @@ impl Dump {
             read_models: ReadModels::read(session).await?,
             cursors: progress::cursors(session).await?,
             writers: progress::writers(session).await?,
+            letters: letters(session).await?,
             events: stored,
             topics,
         })

@@ -35,6 +35,7 @@ pub enum Process {
     CommandApi(usize),
     ProjectionWorker(usize),
     OutboxRelay(usize),
+    DlqRetrier,
     QueryApi,
 }
 
@@ -47,6 +48,7 @@ impl Process {
             Self::CommandApi(replica) => ("command-api", replica),
             Self::ProjectionWorker(replica) => ("projection-worker", replica),
             Self::OutboxRelay(replica) => ("outbox-relay", replica),
+            Self::DlqRetrier => ("dlq-retrier", 0),
             Self::QueryApi => ("query-api", 0),
         };
         if replica == 0 { name.to_owned() } else { format!("{name}-{}", replica + 1) }

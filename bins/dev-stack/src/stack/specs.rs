@@ -29,6 +29,12 @@ impl Specs<'_> {
                 &addresses.outbox_relays[replica],
                 &[("REDPANDA_BROKERS", self.broker_of(process))],
             ),
+            Process::DlqRetrier => self.worker(
+                process,
+                "dlq-retrier",
+                &addresses.dlq_retrier,
+                &[("REDPANDA_BROKERS", self.broker_of(process))],
+            ),
             Process::QueryApi => self.worker(
                 process,
                 "query-api",
