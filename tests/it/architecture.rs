@@ -58,6 +58,7 @@ const HEAVY: &[(&str, &[&str])] = &[
     ("fjall", &["embedded-scylla"]),
     ("scylla-cdc", &["cdc", "embedded-scylla", "system-tests"]),
     ("stateright", &["protocol-models"]),
+    ("opentelemetry-otlp", &["runtime"]),
 ];
 
 #[test]

@@ -17,5 +17,6 @@ mod proxies;
 mod rest;
 mod scaling;
 mod settling;
+mod traces;
 mod verify;
 mod zoo;

@@ -4,9 +4,11 @@ use async_trait::async_trait;
 use domain::RecordedEvent;
 use futures::FutureExt;
 use runtime::test_hooks::{Poison, poison};
+use runtime::traces;
 pub(crate) use runtime::{ErrorClass, Target};
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
+use tracing::Instrument;
 
 /// One announced event, as a consumer gets it.
 #[derive(Debug, Clone, PartialEq)]
@@ -75,7 +77,11 @@ pub(crate) async fn handle(
         let what = "handle the event: it is poisoned by a test".to_owned();
         return Err(HandleError { class, what, source: None });
     }
-    let handled = AssertUnwindSafe(consumer.handle(change, view)).catch_unwind().await;
+    let origin = event.metadata.trace_parent.as_deref();
+    let (id, version) = (event.aggregate_id, event.version.0);
+    let span = traces::consume(consumer.name(), id, version, &event.event_type, origin);
+    let handling = consumer.handle(change, view).instrument(span);
+    let handled = AssertUnwindSafe(handling).catch_unwind().await;
     handled.unwrap_or_else(|payload| {
         let what = format!("handle the event: the consumer panicked: {}", text_of(&*payload));
         Err(HandleError { class: ErrorClass::Poison, what, source: None })

@@ -29,7 +29,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::task::TaskTracker;
-use tracing::error;
+use tracing::{Instrument, error};
 use uuid::Uuid;
 
 /// The wall clock; a value, so that tests have their own.
@@ -205,11 +205,14 @@ impl EventStore {
             request,
         };
         let watch = PanicWatch { shared: Arc::clone(&self.shared), call: Arc::clone(&call) };
-        let task = self.shared.tasks.spawn(async move {
-            let _open = open;
-            let _watch = watch;
-            execution.run(turn, to).await;
-        });
+        let task = self.shared.tasks.spawn(
+            async move {
+                let _open = open;
+                let _watch = watch;
+                execution.run(turn, to).await;
+            }
+            .in_current_span(),
+        );
         let cancelled = CancelWithRequest(Some(task.abort_handle()));
         let in_time = tokio::select! {
             answer = answer => answer.ok(),

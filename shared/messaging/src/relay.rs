@@ -5,8 +5,9 @@ use crate::metrics::PUBLISH_LATENCY;
 use crate::producer::{PublishError, Publisher};
 use async_trait::async_trait;
 use cdc::{Change, ChangeConsumer, ErrorClass, HandleError, Target};
+use runtime::traces;
 use std::time::{SystemTime, UNIX_EPOCH};
-use tracing::debug;
+use tracing::{Instrument, debug};
 
 /// The stored name in `consumer_cursors`; the relay has one name for ever.
 pub const CONSUMER: &str = "relay";
@@ -53,7 +54,8 @@ impl ChangeConsumer for Relay {
             source: Some(source),
         };
         let message = Message::of(change).map_err(|e| failed(ErrorClass::Poison, Box::new(e)))?;
-        let at = self.publisher.publish(&message).await.map_err(|error| {
+        let send = traces::publish(&message.topic, event.aggregate_id);
+        let at = self.publisher.publish(&message).instrument(send).await.map_err(|error| {
             let class = match &error {
                 PublishError::Transport { .. } => ErrorClass::Transport,
                 PublishError::Refused { .. } => ErrorClass::Poison,

@@ -26,6 +26,7 @@ pub mod schema;
 pub mod session;
 pub mod telemetry;
 pub mod test_hooks;
+pub mod traces;
 
 mod addresses;
 mod admin;

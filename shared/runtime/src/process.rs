@@ -26,7 +26,7 @@ use crate::session::ScyllaConfig;
 use crate::shutdown::Stopped;
 use crate::supervisor::Supervisor;
 use crate::telemetry::chain;
-use crate::{admin, process_metrics, session, shutdown, telemetry};
+use crate::{admin, process_metrics, session, shutdown, telemetry, traces};
 
 /// Exit code of a bad configuration.
 const EXIT_CONFIG: u8 = 64;
@@ -80,11 +80,14 @@ where
     if let Some(probe) = arguments.probe {
         return probe::ask(name, loaded.shell.admin.listen, probe);
     }
-    if let Err(error) = telemetry::init(&loaded.shell.log) {
+    let tracer = traces::start(name);
+    if let Err(error) = tracer.and_then(|tracer| telemetry::init_with(&loaded.shell.log, tracer)) {
         return refuse(name, &error);
     }
     telemetry::log_panics();
-    match start_and_run(name, loaded, arguments.parent_pipe, run) {
+    let result = start_and_run(name, loaded, arguments.parent_pipe, run);
+    traces::flush();
+    match result {
         Ok(()) => {
             info!(process = name, "ended");
             ExitCode::SUCCESS

@@ -85,7 +85,7 @@ impl ChaosOptions {
             duration,
             schedule: schedule(seed, replicas, duration),
             replicas,
-            clients: 64,
+            clients: 96,
             pause: Duration::from_millis(45),
             commands_max: 40_000,
             heal_limit: Duration::from_secs(60),

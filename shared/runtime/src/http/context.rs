@@ -8,11 +8,12 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio::time::Instant;
-use tracing::{debug, warn};
+use tracing::{Instrument, debug, warn};
 use uuid::Uuid;
 
 use crate::http::metrics::METRICS;
 use crate::problem::Problem;
+use crate::traces;
 
 const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
 const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -34,7 +35,8 @@ pub struct Terms {
 pub struct RequestContext {
     /// The client's, else a new one.
     pub correlation_id: Uuid,
-    /// The client's W3C trace context, where it sent a valid one.
+    /// The W3C trace context: of the request's own span while traces are sent, else the client's, where
+    /// it sent a valid one.
     pub trace_parent: Option<String>,
     /// When the client stops waiting. Whatever waits for something on its behalf stops then, and
     /// says whether anything was done.
@@ -59,21 +61,25 @@ pub async fn in_context(State(terms): State<Terms>, mut request: Request, next: 
     let started = Instant::now();
     let given = correlation_id(request.headers());
     let wait = preferred_wait(request.headers()).filter(|wait| *wait <= terms.within);
-    let context = RequestContext {
-        deadline: started + wait.unwrap_or(terms.within),
-        correlation_id: given.as_ref().ok().copied().flatten().unwrap_or_else(Uuid::now_v7),
-        trace_parent: trace_parent(request.headers()),
-    };
+    let correlation_id = given.as_ref().ok().copied().flatten().unwrap_or_else(Uuid::now_v7);
+    let clients = trace_parent(request.headers());
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
+    let span = traces::request(method.as_str(), &path, correlation_id, clients.as_deref());
+    let context = RequestContext {
+        deadline: started + wait.unwrap_or(terms.within),
+        correlation_id,
+        trace_parent: traces::trace_parent(&span).or(clients),
+    };
     let response = match given {
         Ok(_) => {
             request.extensions_mut().insert(context.clone());
-            next.run(request).await
+            next.run(request).instrument(span.clone()).await
         }
         Err(problem) => problem.into_response(),
     };
     let mut response = documented(response, &context, terms.outcome);
+    traces::answered(&span, response.status().as_u16());
     if let Some(wait) = wait {
         let applied = HeaderValue::from_str(&format!("wait={}", wait.as_secs()));
         response.headers_mut().insert(PREFERENCE_APPLIED, applied.expect("visible ASCII"));
@@ -82,7 +88,7 @@ pub async fn in_context(State(terms): State<Terms>, mut request: Request, next: 
     response.headers_mut().insert(CORRELATION_ID, id.expect("a uuid is visible ASCII"));
     let status = response.status().as_u16();
     let elapsed_ms = started.elapsed().as_millis();
-    debug!(%method, path, status, elapsed_ms, correlation_id = %context.correlation_id, "answered");
+    debug!(%method, path, status, elapsed_ms, %correlation_id, trace_id = context.trace_id(), "answered");
     response
 }
 
