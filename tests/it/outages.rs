@@ -78,7 +78,8 @@ async fn all_is_well(world: &World, session: &Session, made: &[Uuid]) -> anyhow:
             Err(format!("{missing} missing, {} violations: {violations:#?}", violations.len()))
         }
     })
-    .await
+    .await?;
+    Ok(())
 }
 
 /// Looks again and again until the time is over; whether there ever was a letter.
@@ -192,7 +193,8 @@ async fn until(
         let found = letters(session).await.map_err(|error| format!("{error:#}"))?;
         if wanted(&found) { Ok(()) } else { Err(format!("{found:#?}")) }
     })
-    .await
+    .await?;
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -307,5 +309,88 @@ async fn while_the_letters_cannot_be_stored_their_aggregates_wait_and_no_other()
     world.poison(&[])?;
     world.esctl(&["dlq", "retry", "orders@1", &bad.to_string()]).await?;
     all_is_well(&world, &session, &[bad]).await?;
+    world.finish_after(|_| true).await
+}
+
+/// Upper bounds of a histogram's buckets and how many observations lie below each.
+async fn buckets(world: &World, process: Process, name: &str) -> Vec<(f64, f64)> {
+    let address = world.stack.addresses().metrics(process).unwrap_or_default();
+    let answer = world.client(0).http.get(&format!("http://{address}/metrics")).await;
+    let text = answer.map(|answer| answer.body.as_str().unwrap_or_default().to_owned());
+    let text = text.unwrap_or_default();
+    let mut found: Vec<(f64, f64)> = Vec::new();
+    for line in text.lines().filter(|line| line.starts_with(&format!("{name}_bucket"))) {
+        let Some((_, bound)) = line.split_once("le=\"") else { continue };
+        let bound = bound.split('"').next().unwrap_or_default();
+        let bound: f64 = if bound == "+Inf" { f64::INFINITY } else { bound.parse().unwrap_or(0.0) };
+        let count = line.rsplit(' ').next().and_then(|count| count.parse().ok()).unwrap_or(0.0);
+        match found.iter_mut().find(|(known, _)| *known == bound) {
+            Some((_, sum)) => *sum += count,
+            None => found.push((bound, count)),
+        }
+    }
+    found
+}
+
+/// What came between two looks, added to what came before.
+fn add(sum: &mut Vec<(f64, f64)>, before: &[(f64, f64)], after: &[(f64, f64)]) {
+    for (bound, count) in after {
+        let earlier = before.iter().find(|(known, _)| known == bound).map_or(0.0, |(_, n)| *n);
+        match sum.iter_mut().find(|(known, _)| known == bound) {
+            Some((_, n)) => *n += count - earlier,
+            None => sum.push((*bound, count - earlier)),
+        }
+    }
+}
+
+/// The 99th percentile, between the bounds of its bucket by the share of it that is needed.
+fn p99(buckets: &[(f64, f64)]) -> f64 {
+    let total = buckets.iter().map(|(_, count)| *count).fold(0.0, f64::max);
+    let (mut low, mut below) = (0.0, 0.0);
+    for (bound, count) in buckets {
+        if *count >= total * 0.99 {
+            let share = (total * 0.99 - below) / (count - below).max(1.0);
+            return if bound.is_finite() { low + (bound - low) * share } else { f64::INFINITY };
+        }
+        (low, below) = (*bound, *count);
+    }
+    f64::INFINITY
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rare_poison_delays_nobody_else() -> anyhow::Result<()> {
+    const ROUNDS: usize = 4;
+    const ORDERS: usize = 120;
+    /// A machine that is busy otherwise; a lane that waits for a letter takes seconds.
+    const NOISE: f64 = 0.25;
+    let _alone = harness::alone().await;
+    let world = World::start_with(hooked_binaries().await?, plan()).await?;
+    let session = world.session().await?;
+    let (client, worker) = (world.client(0), Process::ProjectionWorker(0));
+    let look = async || buckets(&world, worker, "projection_freshness_seconds").await;
+    let (mut clean, mut poisoned) = (Vec::new(), Vec::new());
+    let mut made = Vec::new();
+    for round in 0..ROUNDS * 2 {
+        let is_poisoned = round % 2 == 1;
+        let rare = poison("orders@1", Poisoned::Every(60), PoisonEffect::Refuse);
+        world.poison(if is_poisoned { std::slice::from_ref(&rare) } else { &[] })?;
+        let before = look().await;
+        for _ in 0..ORDERS / 12 {
+            let lives = join_all((0..12).map(|_| life(&client, 2))).await;
+            made.extend(lives.into_iter().collect::<anyhow::Result<Vec<Uuid>>>()?);
+        }
+        add(if is_poisoned { &mut poisoned } else { &mut clean }, &before, &look().await);
+        if is_poisoned {
+            ensure!(!letters(&session).await?.is_empty(), "nothing was poisoned");
+            world.poison(&[])?;
+            world.esctl(&["dlq", "retry-all"]).await?;
+            until(&session, "the letters to go", |found| found.is_empty()).await?;
+        }
+    }
+    let (clean, poisoned) = (p99(&clean), p99(&poisoned));
+    println!("99th percentile of the freshness: {clean:.3} s clean, {poisoned:.3} s with poison");
+    ensure!(poisoned <= clean * 2.0 + NOISE, "{poisoned} s with poison, {clean} s without");
+    world.poison(&[])?;
+    all_is_well(&world, &session, &made).await?;
     world.finish_after(|_| true).await
 }

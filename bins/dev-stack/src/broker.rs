@@ -90,14 +90,14 @@ mod tests {
         let again = messaging::topics::create(&brokers, 4, 1, timeout).await.unwrap();
         assert!(again.iter().all(|topic| !topic.is_new), "{again:?}");
 
-        let publisher = Publisher::new(KafkaConfig {
-            brokers: brokers.clone(),
-            message_timeout_ms: 30_000,
-            linger_ms: 0,
-            queue_messages_max: 1_000,
-            rebuild: runtime::BackoffConfig { initial_ms: 500, max_ms: 30_000 },
-        })
-        .unwrap();
+        let config = serde_json::json!({
+            "brokers": brokers,
+            "message_timeout_ms": 30_000,
+            "linger_ms": 0,
+            "queue_messages_max": 1_000,
+        });
+        let config: KafkaConfig = serde_json::from_value(config).unwrap();
+        let publisher = Publisher::new(config).unwrap();
         for version in 1..=40 {
             publisher.publish(&message(version)).await.unwrap();
         }
