@@ -37,8 +37,8 @@ fn poisoned_among_restarts(seed: u64) -> ChaosOptions {
     let kill = |track, replica, at_ms| {
         at(track, at_ms, Strike::Kill(Process::OutboxRelay(replica), Duration::ZERO))
     };
-    let faults = vec![unpublishable(6, 7_000), kill(1, 0, 2_500), kill(2, 1, 2_500)];
-    ChaosOptions::small(seed, ms(10_000), faults)
+    let faults = vec![unpublishable(6, 10_000), kill(1, 0, 5_000), kill(2, 1, 5_000)];
+    ChaosOptions::small(seed, ms(13_000), faults)
 }
 
 /// A broker that is away for longer than a record may take.

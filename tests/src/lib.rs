@@ -19,8 +19,8 @@ pub use check::{
 };
 pub use client::{Client, Outcome, Told};
 pub use dump::{
-    Announced, Cursors, Dump, Events, LetterRow, ReadModels, Row, SlotRow, StoredEvent, Topics,
-    WriterRow, letters, progress, slot_of,
+    Announced, Cursors, Dump, Events, LetterRow, Progress, ReadModels, Row, SlotRow, StoredEvent,
+    Topics, WriterRow, letters, progress, slot_of,
 };
 pub use history::{
     Command, Fault, History, Kind, Lookup, Place, Read, Recorder, Reply, Reuse, Sending,

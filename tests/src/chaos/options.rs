@@ -6,7 +6,7 @@ use dev_stack::{Replicas, Whom};
 use std::time::Duration;
 
 /// What all runs have in common: intervals so short that a minute holds many of them.
-const SETTINGS: [(&str, &str, &str); 43] = [
+const SETTINGS: [(&str, &str, &str); 44] = [
     ("esctl", "APP__SETTINGS__SAFETY_INTERVAL_MS", "3000"),
     ("command-api", "APP__EVENT_STORE__HEARTBEAT_MS", "500"),
     ("command-api", "APP__EVENT_STORE__GRACE_MS", "3000"),
@@ -47,6 +47,7 @@ const SETTINGS: [(&str, &str, &str); 43] = [
     ("dlq-retrier", "APP__SCYLLA__CONNECT_TIMEOUT_MS", "1000"),
     ("dlq-retrier", "APP__LEASES__TERM_MS", "3000"),
     ("dlq-retrier", "APP__LEASES__RENEW_INTERVAL_MS", "700"),
+    ("dlq-retrier", "APP__LEASES__POLL_INTERVAL_MS", "300"),
     ("dlq-retrier", "APP__LEASES__REQUEST_TIMEOUT_MS", "700"),
     ("dlq-retrier", "APP__RETRY__SCAN_INTERVAL_MS", "500"),
     ("dlq-retrier", "APP__RETRY__BACKOFF__INITIAL_MS", "200"),

@@ -1,7 +1,7 @@
 //! Looks at slots, cursors and dead letters while everything happens.
 
 use crate::check::{Sample, ahead_of_work};
-use crate::dump::{letters, progress};
+use crate::dump::{Progress, progress};
 use crate::history::Recorder;
 use scylla::client::session::Session;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,11 +23,11 @@ pub(super) async fn sample(
     let mut samples = Vec::new();
     while !stop.load(Ordering::Relaxed) {
         let at_us = recorder.now_us();
-        let look = async { anyhow::Ok((progress(session).await?, letters(session).await?)) };
-        if let Ok(Ok(((slots, announced, cursors), letters))) = timeout(LOOK, look).await {
+        if let Ok(Ok(progress)) = timeout(LOOK, progress(session)).await {
             // Of a row that the log never showed, or showed late, no checkpoint can know.
             let honest = !log_lied.load(Ordering::Relaxed);
-            let ahead = honest.then(|| ahead_of_work(&slots, &announced, &cursors));
+            let ahead = honest.then(|| ahead_of_work(&progress));
+            let Progress { slots, letters, .. } = progress;
             samples.push(Sample { at_us, slots, ahead, letters });
         }
         sleep(PAUSE).await;

@@ -1,5 +1,6 @@
 //! How far everybody is: cursors, slots, writers.
 
+use super::letters::{LetterRow, letters};
 use anyhow::Context;
 use futures::TryStreamExt;
 use scylla::client::session::Session;
@@ -50,14 +51,24 @@ pub fn slot_of(token: i64, slots: u32) -> u32 {
     u32::try_from((place * i128::from(slots)) >> 64).unwrap_or_default()
 }
 
-/// Slots first, then what was announced, then the cursors. In this order nothing can be seen that
-/// was not so: a cursor that is behind now was behind when the checkpoint was read.
-pub async fn progress(
-    session: &Session,
-) -> anyhow::Result<(Vec<SlotRow>, Vec<Announced>, Cursors)> {
+/// How far everybody was at one time.
+#[derive(Debug, Clone, Default)]
+#[expect(missing_docs, reason = "the names are those of the tables")]
+pub struct Progress {
+    pub slots: Vec<SlotRow>,
+    pub letters: Vec<LetterRow>,
+    pub announced: Vec<Announced>,
+    pub cursors: Cursors,
+}
+
+/// Slots first, then dead letters, then what was announced, then the cursors. In this order nothing can
+/// be seen that was not so: a cursor that is behind now was behind when the checkpoint was read, and
+/// an aggregate whose letter is gone since had its cursor moved before.
+pub async fn progress(session: &Session) -> anyhow::Result<Progress> {
     let slots = slots(session).await?;
+    let letters = letters(session).await?;
     let announced = announced(session).await?;
-    Ok((slots, announced, cursors(session).await?))
+    Ok(Progress { slots, letters, announced, cursors: cursors(session).await? })
 }
 
 async fn slots(session: &Session) -> anyhow::Result<Vec<SlotRow>> {

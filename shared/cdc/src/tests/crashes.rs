@@ -12,6 +12,9 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+/// So long may it take in virtual time to end, whatever is out of reach.
+const END_WITHIN: Duration = Duration::from_secs(60);
+
 const CONSUMERS: [&str; 2] = ["a", "b"];
 
 #[derive(Debug, Clone)]
@@ -138,6 +141,7 @@ fn check(seed: u64, steps: Vec<Step>) {
         let mut builder = tokio::runtime::Builder::new_current_thread();
         builder.enable_time().start_paused(true).build().expect("a runtime")
     };
+    let done = steps.clone();
     let mut steps = steps.into_iter();
     let mut generation = 1;
     let first = runtime();
@@ -166,7 +170,9 @@ fn check(seed: u64, steps: Vec<Step>) {
                 Death::Killed(_) => {}
                 Death::Asked => {
                     stop.cancel();
-                    running.await.expect("a clean end");
+                    let ended = tokio::time::timeout(END_WITHIN, running).await;
+                    let ended = ended.unwrap_or_else(|_| panic!("no end after {done:?}"));
+                    ended.expect("a clean end");
                 }
                 Death::Old => tokio::select! {
                     ended = &mut running => panic!("the group ended by itself: {ended:?}"),
@@ -233,6 +239,18 @@ async fn heal(world: &World) {
             // again only between its effect and its cursor, right behind itself.
             assert_eq!(handled, (1..=version).collect::<Vec<_>>(), "{consumer} in {id}");
         }
+    }
+}
+
+#[test]
+fn a_group_that_is_asked_to_end_while_a_checkpoint_is_on_its_way_ends() {
+    for seed in 0..100 {
+        let steps = vec![
+            Step::Append { aggregate: 0, count: 1, treatment: Treatment::default() },
+            Step::Wait(millis(15_400 + seed)),
+            Step::Restart,
+        ];
+        check(seed, steps);
     }
 }
 

@@ -293,7 +293,7 @@ impl World {
 
     /// Waits until a consumer has handled and stored a version.
     pub(crate) async fn settled(&self, consumer: &str, aggregate_id: Uuid, version: u64) {
-        let deadline = Instant::now() + seconds(300);
+        let deadline = Instant::now() + seconds(120);
         while self.cursor(consumer, aggregate_id) < version {
             assert!(
                 Instant::now() < deadline,
