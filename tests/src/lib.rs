@@ -7,7 +7,9 @@ mod client;
 mod dump;
 mod history;
 mod hops;
+mod overload;
 mod proxy;
+mod steady;
 mod world;
 
 pub use chaos::{
@@ -26,5 +28,7 @@ pub use history::{
     Command, Fault, History, Kind, Lookup, Place, Read, Recorder, Reply, Reuse, Sending,
 };
 pub use hops::{Hop, Hops};
+pub use overload::survives_overload;
 pub use proxy::{Mode, Proxy, Rewrite};
+pub use steady::Steady;
 pub use world::{Plan, World, alone, binaries, hooked_binaries, seed};

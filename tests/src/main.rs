@@ -1,7 +1,7 @@
-//! Runs chaos from the command line.
+//! Runs chaos and soaks from the command line.
 
 use clap::{Parser, Subcommand};
-use harness::{ChaosOptions, binaries, chaos};
+use harness::{ChaosOptions, Plan, World, binaries, chaos, survives_overload};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -28,6 +28,12 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// What the test suite does in seconds, at full length: three times the capacity.
+    Soak {
+        /// How long the overload lasts.
+        #[arg(long, default_value = "60s", value_parser = duration)]
+        duration: Duration,
+    },
 }
 
 /// Seconds or minutes.
@@ -42,7 +48,10 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Command::Chaos { seed, duration, json } = Arguments::parse().command;
+    let (seed, duration, json) = match Arguments::parse().command {
+        Command::Chaos { seed, duration, json } => (seed, duration, json),
+        Command::Soak { duration } => return exit_code(soak(duration).await),
+    };
     let seed = seed.unwrap_or_else(rand::random);
     eprintln!("seed {seed}");
     let report = match binaries().await {
@@ -54,6 +63,19 @@ async fn main() -> ExitCode {
             println!("{}", if json { report.json() } else { report.to_string() });
             if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
+        Err(error) => exit_code(Err(error)),
+    }
+}
+
+async fn soak(duration: Duration) -> anyhow::Result<()> {
+    let world = World::start(Plan::default()).await?;
+    survives_overload(&world, 3.0, duration).await?;
+    world.finish().await
+}
+
+fn exit_code(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("system-tests: {error:#}");
             ExitCode::FAILURE

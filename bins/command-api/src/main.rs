@@ -23,7 +23,7 @@ mod problem;
 
 use crate::config::Config;
 use event_store::EventStore;
-use runtime::Process;
+use runtime::{HttpServer, Process};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -38,14 +38,19 @@ async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
     let store = EventStore::open(session, event_store, &settings).await?;
     let router = routes::router(store.clone(), &http, &requests);
     let listener = process.bind_http(&http).await?;
-    let shutdown = process.shutdown();
+    let server = HttpServer::new(listener, router, http, process.shutdown());
     let served = store.clone();
-    process.worker("http", async move {
-        runtime::http::serve(listener, router, http, shutdown).await?;
-        // Nobody is left who waits for an answer; what was committed is announced before the end.
-        served.close().await;
-        Ok(())
+    process.child("http", move || {
+        let (server, store) = (server.clone(), served.clone());
+        async move {
+            server.run().await;
+            // Nobody is left who waits for an answer; what was committed is announced before the end.
+            store.close().await;
+            Ok(())
+        }
     });
+    // Not to be started again here: others settle a writer whose heartbeat stops, and what this one
+    // has in hand must not go on beside them.
     process.worker("event-store", async move { Ok(store.run().await?) });
     process.run_until_shutdown().await
 }

@@ -41,10 +41,16 @@ async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
     consumers.push(Arc::new(Relay::new(publisher.clone())));
     let readiness = process.readiness();
     let deps = RetrierDeps { session, consumers, settings, config: retry, leases, readiness };
+    // One unit: leases and attempts fall together, and the next start is a new member of the group.
     let shutdown = process.shutdown();
-    process.worker("retries", async move { Ok(run_retrier(deps, shutdown).await?) });
+    process.child("retries", move || {
+        let (deps, shutdown) = (deps.clone(), shutdown.clone());
+        async move { Ok(run_retrier(deps, shutdown).await?) }
+    });
     let (readiness, shutdown) = (process.readiness(), process.shutdown());
-    let watch = messaging::watch_broker(publisher, broker_watch, readiness, shutdown);
-    process.worker("broker-watch", watch);
+    process.child("broker-watch", move || {
+        let (publisher, readiness) = (publisher.clone(), readiness.clone());
+        messaging::watch_broker(publisher, broker_watch, readiness, shutdown.clone())
+    });
     process.run_until_shutdown().await
 }

@@ -50,10 +50,17 @@ async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
         owned: watch::Sender::default(),
         readiness: process.readiness(),
     };
+    // One unit: leases, readers and lanes fall together, and the next start is a new member of the
+    // group under a new name, which waits for the old one's leases to expire.
     let shutdown = process.shutdown();
-    process.worker("relay", async move { Ok(run_group(deps, shutdown).await?) });
+    process.child("relay", move || {
+        let (deps, shutdown) = (deps.clone(), shutdown.clone());
+        async move { Ok(run_group(deps, shutdown).await?) }
+    });
     let (readiness, shutdown) = (process.readiness(), process.shutdown());
-    let watch = messaging::watch_broker(publisher, broker_watch, readiness, shutdown);
-    process.worker("broker-watch", watch);
+    process.child("broker-watch", move || {
+        let (publisher, readiness) = (publisher.clone(), readiness.clone());
+        messaging::watch_broker(publisher, broker_watch, readiness, shutdown.clone())
+    });
     process.run_until_shutdown().await
 }

@@ -49,11 +49,12 @@ async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
     let owned = watch::Sender::<BTreeSet<u32>>::default();
     let slots = owned.subscribe();
     let scanned: OwnedSlots = Arc::new(move || slots.borrow().clone());
-    let audited = Arc::clone(&scanned);
-    let audit =
-        AuditDeps { session: session.clone(), settings, config: audit, owned: move || audited() };
     let letters = LetterBox::open(session.clone(), cdc.blocked_aggregates_max).await?;
     let letters: Arc<dyn Letters> = Arc::new(letters);
+    let slots = Arc::clone(&scanned);
+    let audited = move || slots();
+    let audit_deps =
+        AuditDeps { session: session.clone(), settings, config: audit, owned: audited };
     let scan = ScannerDeps {
         session: Arc::clone(&session),
         keyspace: scylla.keyspace.clone(),
@@ -76,14 +77,25 @@ async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
         owned,
         readiness: process.readiness(),
     };
+    // One unit: leases, readers and lanes fall together, and the next start is a new member of the
+    // group under a new name, which waits for the old one's leases to expire.
     let shutdown = process.shutdown();
-    process.worker("projections", async move { Ok(run_group(deps, shutdown).await?) });
+    process.child("projections", move || {
+        let (deps, shutdown) = (deps.clone(), shutdown.clone());
+        async move { Ok(run_group(deps, shutdown).await?) }
+    });
     let shutdown = process.shutdown();
-    process.worker("scanner", async move { Ok(run_scanner(scan, shutdown).await?) });
+    process.child("scanner", move || {
+        let (deps, shutdown) = (scan.clone(), shutdown.clone());
+        async move { Ok(run_scanner(deps, shutdown).await?) }
+    });
     let shutdown = process.shutdown();
-    process.worker("audit", async move {
-        run_audit(audit, shutdown).await;
-        Ok(())
+    process.child("audit", move || {
+        let (deps, shutdown) = (audit_deps.clone(), shutdown.clone());
+        async move {
+            run_audit(deps, shutdown).await;
+            Ok(())
+        }
     });
     process.run_until_shutdown().await
 }

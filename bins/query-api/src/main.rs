@@ -17,7 +17,7 @@ use crate::config::Config;
 use anyhow::Context;
 use event_store::EventReader;
 use projection::queries::Queries;
-use runtime::Process;
+use runtime::{HttpServer, Process};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -36,9 +36,15 @@ async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
         config: queries,
     };
     let listener = process.bind_http(&http).await?;
-    let server =
-        runtime::http::serve(listener, routes::router(state, &http), http, process.shutdown());
-    process.worker("http", server);
+    let router = routes::router(state, &http);
+    let server = HttpServer::new(listener, router, http, process.shutdown());
+    process.child("http", move || {
+        let server = server.clone();
+        async move {
+            server.run().await;
+            Ok(())
+        }
+    });
     process.run_until_shutdown().await
 }
 

@@ -200,6 +200,7 @@ impl CatchUp {
             scan.row.position = last.or(scan.row.position);
             scan.row.is_done = next.is_none();
             self.save(scan).await?;
+            self.checkpoints.progressed(slot);
             metrics::CATCH_UP.with_label_values(&[&label]).set(progress(&tokens, &scan.row));
             if scan.row.is_done {
                 debug!(slot, aggregates, consumers = ?scan.consumers, "slot caught up");

@@ -28,6 +28,11 @@ impl Checkpoints {
         Ok(())
     }
 
+    /// Work on the slot goes on, although it moves no checkpoint.
+    pub(crate) fn progressed(&self, slot: u32) {
+        self.leases.progressed(slot);
+    }
+
     /// Whether the slot is still this process's.
     pub(crate) fn may_begin(&self, slot: u32) -> bool {
         self.leases.may_begin(slot)

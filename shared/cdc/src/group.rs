@@ -29,7 +29,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-/// What a group needs.
+/// What a group needs. A clone is for another start of it.
+#[derive(Clone)]
 pub struct GroupDeps {
     /// A connection that uses the keyspace; the schema must be complete.
     pub session: Arc<Session>,

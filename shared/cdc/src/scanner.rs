@@ -42,7 +42,8 @@ use uuid::Uuid;
 /// The slots that this process owns at the moment.
 pub type OwnedSlots = Arc<dyn Fn() -> BTreeSet<u32> + Send + Sync>;
 
-/// What a scanner needs.
+/// What a scanner needs. A clone is for another start of it.
+#[derive(Clone)]
 pub struct ScannerDeps {
     /// A connection that uses the keyspace; the schema must be complete.
     pub session: Arc<Session>,

@@ -61,6 +61,7 @@ pub enum RetrierError {
 }
 
 /// What a retrier needs.
+#[derive(Clone)]
 pub struct RetrierDeps {
     /// A connection that uses the keyspace; the schema must be complete.
     pub session: Arc<Session>,
@@ -212,7 +213,10 @@ impl Retrier {
                 };
                 scan_at = Instant::now() + self.config.scan_interval();
                 match scanned {
-                    Ok(()) => pauses.reset(),
+                    Ok(()) => {
+                        pauses.reset();
+                        work.slots().for_each(|slot| slots.progressed(slot));
+                    }
                     Err(error @ LetterError::Refused { .. }) => {
                         return Err(RetrierError::Letters(error));
                     }

@@ -31,6 +31,9 @@ pub(crate) trait Slots: Send + Sync + 'static {
     /// Whether an effect that belongs to the slot may begin now.
     fn may_begin(&self, slot: u32) -> bool;
 
+    /// The letters of a slot were looked at: whoever does that is not stuck.
+    fn progressed(&self, slot: u32);
+
     /// Gives a slot up of which nothing is in hand any more; tries until that is done.
     async fn end(&self, slot: u32);
 }
@@ -49,6 +52,10 @@ impl Slots for Leases {
 
     fn may_begin(&self, slot: u32) -> bool {
         Leases::may_begin(self, slot)
+    }
+
+    fn progressed(&self, slot: u32) {
+        Leases::progressed(self, slot);
     }
 
     async fn end(&self, slot: u32) {

@@ -6,7 +6,7 @@
 //! slot that was released, or whose owner stands still, is seen at once.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use futures::StreamExt;
 use futures::future::join;
@@ -41,6 +41,9 @@ impl Leases {
     /// Errors are logged and repeated; none ends it.
     pub async fn run(&self, shutdown: &CancellationToken) {
         let shared = &self.shared;
+        // Whoever falls holds nothing any more: a keeper that went on would keep slots from the others
+        // for which nobody works.
+        let _end = shared.end.clone().drop_guard();
         shared.readiness.set("leases", false, format!("joining the group {}", shared.group));
         let beat = async {
             let known = shared.beat_until(shutdown).await;
@@ -306,16 +309,50 @@ impl Shared {
         }
     }
 
-    /// Ready is who can take part, with or without slots.
+    /// Ready is who can take part, with or without slots, and has not lost every one that it had; and
+    /// whose slots make progress. An idle slot does: its checkpoint follows the clock. One whose
+    /// checkpoint stands still is stuck, and its lag grows.
     fn report(&self) {
-        let held = self.leases().values().filter(|lease| lease.phase() == Phase::Held).count();
-        if self.is_trusted() {
-            let text = format!("holds {held} of {} slots of {}", self.count, self.group);
-            self.readiness.set("leases", true, text);
-        } else {
-            let text = format!("cannot show that it is a member of {}", self.group);
+        let group = &self.group;
+        let held: Vec<Arc<Lease>> =
+            self.leases().values().filter(|lease| lease.phase() == Phase::Held).cloned().collect();
+        let has_lost_all = self.has_lost_all(!held.is_empty());
+        let text = format!("holds {} of {} slots of {group}", held.len(), self.count);
+        if !self.is_trusted() {
+            let text = format!("cannot show that it is a member of {group}");
             self.readiness.set("leases", false, text);
+        } else if has_lost_all {
+            self.readiness.set("leases", false, format!("{text}, lost every one that it had"));
+        } else {
+            self.readiness.set("leases", true, text);
         }
+        let stuck: Vec<u32> = held
+            .iter()
+            .filter(|lease| lease.stood_still() >= self.config.stuck())
+            .map(|lease| lease.slot)
+            .collect();
+        let count = i64::try_from(stuck.len()).unwrap_or(i64::MAX);
+        metrics::STUCK.with_label_values(&[group.as_str()]).set(count);
+        if stuck.is_empty() {
+            self.readiness.set("progress", true, format!("all slots held of {group} move"));
+        } else {
+            let longest = held.iter().map(|lease| lease.stood_still()).max().unwrap_or_default();
+            let text = format!(
+                "slots {stuck:?} of {group} are stuck: their checkpoints stand still, for {} s at most",
+                longest.as_secs()
+            );
+            self.readiness.set("progress", false, text);
+        }
+    }
+
+    /// Whether every lease was lost since one was held last. Who gave them up to others has none,
+    /// and lost none.
+    fn has_lost_all(&self, holds_some: bool) -> bool {
+        let mut lost = self.lost_since_held.lock().unwrap_or_else(PoisonError::into_inner);
+        if holds_some {
+            *lost = false;
+        }
+        *lost
     }
 }
 

@@ -20,6 +20,9 @@ pub struct LeaseConfig {
     pub request_timeout_ms: u64,
     /// Slots taken, and members removed, at the same time.
     pub changes_in_parallel_max: usize,
+    /// How long the checkpoint of a held slot may stand still before the process says that the slot is
+    /// stuck and is not ready.
+    pub stuck_ms: u64,
 }
 
 impl Default for LeaseConfig {
@@ -30,6 +33,7 @@ impl Default for LeaseConfig {
             poll_interval_ms: 200,
             request_timeout_ms: 1_500,
             changes_in_parallel_max: 8,
+            stuck_ms: 60_000,
         }
     }
 }
@@ -56,6 +60,7 @@ impl LeaseConfig {
         check("request_timeout_ms", self.request_timeout_ms > 0, positive)?;
         check("changes_in_parallel_max", self.changes_in_parallel_max > 0, positive)?;
         check("renew_interval_ms", self.renew_interval_ms > 0, positive)?;
+        check("stuck_ms", self.stuck_ms > 0, positive)?;
         let renewals = self.term_ms >= self.renew_interval_ms.saturating_mul(3);
         check("term_ms", renewals, "must be at least three times renew_interval_ms")?;
         let looks = self.term_ms >= self.poll_interval_ms.saturating_mul(4);
@@ -78,6 +83,10 @@ impl LeaseConfig {
     /// Between two looks at so many slots.
     pub(crate) fn poll_interval(&self, requests: u32) -> Duration {
         Duration::from_millis(self.poll_interval_ms).saturating_mul(requests.max(1))
+    }
+
+    pub(crate) fn stuck(&self) -> Duration {
+        Duration::from_millis(self.stuck_ms)
     }
 
     pub(crate) fn request_timeout(&self) -> Duration {

@@ -45,6 +45,8 @@ struct View {
     renewed: Instant,
     /// When to stop working unless a renewal comes before.
     until: Instant,
+    /// When the checkpoint moved last, or the work went on otherwise.
+    moved: Instant,
 }
 
 impl Lease {
@@ -55,6 +57,7 @@ impl Lease {
             state: state.clone(),
             renewed: sent,
             until: sent + working_time,
+            moved: Instant::now(),
         };
         Self {
             slot: state.slot,
@@ -100,11 +103,24 @@ impl Lease {
     pub(crate) fn renewed(&self, state: SlotState, sent: Instant, working_time: Duration) {
         let is_over = self.is_over();
         let mut view = self.view();
+        if view.state.checkpoint_us != state.checkpoint_us {
+            view.moved = Instant::now();
+        }
         view.state = state;
         if !is_over && sent > view.renewed {
             view.renewed = sent;
             view.until = sent + working_time;
         }
+    }
+
+    /// How long the checkpoint has stood still and the work not gone on otherwise.
+    pub(crate) fn stood_still(&self) -> Duration {
+        self.view().moved.elapsed()
+    }
+
+    /// The work goes on, although the checkpoint stands still.
+    pub(crate) fn progressed(&self) {
+        self.view().moved = Instant::now();
     }
 
     /// Goes on to a later phase; false when it is there already.

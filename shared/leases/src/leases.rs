@@ -57,6 +57,8 @@ pub(crate) struct Shared {
     pub(crate) takes_ended: CancellationToken,
     /// When the last change that was applied was sent; `None` after one that failed.
     pub(crate) trusted_since: Mutex<Option<Instant>>,
+    /// Whether a lease was lost after one was seen held last.
+    pub(crate) lost_since_held: Mutex<bool>,
 }
 
 impl Leases {
@@ -84,6 +86,7 @@ impl Leases {
             end: CancellationToken::new(),
             takes_ended: CancellationToken::new(),
             trusted_since: Mutex::new(None),
+            lost_since_held: Mutex::new(false),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -138,6 +141,13 @@ impl Leases {
                 what: format!("store the checkpoint of slot {slot} of {}", shared.group),
                 source: "an earlier change took its place twice".into(),
             }),
+        }
+    }
+
+    /// Work on a held slot went on in a way that does not move its checkpoint, as a catch-up does.
+    pub fn progressed(&self, slot: u32) {
+        if let Some(lease) = self.shared.lease(slot) {
+            lease.progressed();
         }
     }
 
@@ -257,6 +267,7 @@ impl Shared {
     pub(crate) fn lose(&self, lease: &Arc<Lease>, reason: &'static str) {
         if lease.enter(Phase::Lost) {
             warn!(group = self.group, slot = lease.slot, epoch = lease.epoch, reason, "slot lost");
+            *self.lost_since_held.lock().unwrap_or_else(PoisonError::into_inner) = true;
             self.gone(lease, reason);
             self.announce();
         }

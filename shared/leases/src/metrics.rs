@@ -24,6 +24,16 @@ pub(crate) static EPOCH: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     .expect("registered once")
 });
 
+/// Held slots whose checkpoint stands still.
+pub(crate) static STUCK: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    register_int_gauge_vec!(
+        "slots_stuck",
+        "Held slots whose checkpoint stands still, so that their lag grows.",
+        &["group"]
+    )
+    .expect("registered once")
+});
+
 /// Leases that began or ended, by reason (`taken`, `taken_over`, `retaken`, `released`, `lost`,
 /// `expired`).
 pub(crate) static CHANGES: LazyLock<IntCounterVec> = LazyLock::new(|| {

@@ -15,9 +15,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use crate::config::Admin;
-use crate::http::{HttpConfig, serve};
+use crate::http::{HttpConfig, HttpServer};
 use crate::readiness::Readiness;
-use crate::telemetry::chain;
 
 /// Binds the port and serves until the process ends. Gives the bound address.
 pub(crate) fn start(config: &Admin, readiness: Readiness) -> anyhow::Result<SocketAddr> {
@@ -41,10 +40,9 @@ pub(crate) fn start(config: &Admin, readiness: Readiness) -> anyhow::Result<Sock
         .name("admin".to_owned())
         .spawn(move || {
             // It ends with the process, never before.
-            let serving = serve(listener, router(readiness), config, CancellationToken::new());
-            if let Err(error) = runtime.block_on(serving) {
-                error!(error = %chain(error.as_ref()), "admin port ended");
-            }
+            let never = CancellationToken::new();
+            let server = HttpServer::new(listener, router(readiness), config, never);
+            runtime.block_on(server.run());
         })
         .context("start the admin thread")?;
     Ok(address)

@@ -1,7 +1,7 @@
 //! Configuration in layers, later wins: defaults compiled into the process, the files of a
 //! directory, the environment.
 //!
-//! The tree is split in two. The sections `[admin]`, `[log]` and `[shutdown]` belong to the shell;
+//! The tree is split in two. The sections in `SHELL_SECTIONS` belong to the shell;
 //! everything else is the process's own type, which denies unknown fields. A problem is one line
 //! that names the key, where its value came from, and the reason.
 
@@ -21,7 +21,7 @@ pub use sections::{Admin, Log, LogFormat, Secret, Shell, Shutdown};
 const COMMON_DEFAULTS: &str = include_str!("../../../config/default.toml");
 
 /// Sections of the tree that belong to the shell.
-const SHELL_SECTIONS: [&str; 3] = ["admin", "log", "shutdown"];
+const SHELL_SECTIONS: [&str; 5] = ["admin", "health", "log", "shutdown", "supervision"];
 
 /// Where the layers above the compiled-in defaults come from.
 #[derive(Debug, Clone, Default)]

@@ -23,6 +23,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -51,8 +52,15 @@ pub struct HttpConfig {
     pub drain_timeout_ms: NonZeroU64,
     /// The largest header; at least 8 KiB.
     pub header_bytes_max: NonZeroU32,
-    /// Requests worked on at once.
+    /// Requests worked on at once, at most; how many it is follows `target_ms`.
     pub requests_max: NonZeroU32,
+    /// And at least.
+    pub requests_min: NonZeroU32,
+    /// While requests wait and even the fastest one at work takes longer than this, fewer are worked
+    /// on at once; while it takes less than half of it, more.
+    pub target_ms: NonZeroU64,
+    /// How often the number is changed.
+    pub adapt_ms: NonZeroU64,
     /// Requests that wait to be worked on; more are refused at once.
     pub queue_max: u32,
     /// How long a request may wait to be worked on; then it is refused.
@@ -75,6 +83,9 @@ impl HttpConfig {
             drain_timeout_ms: time(1_000),
             header_bytes_max: count(64 * 1024),
             requests_max: count(64),
+            requests_min: count(8),
+            target_ms: time(150),
+            adapt_ms: time(500),
             queue_max: 64,
             queue_ms_max: 250,
             request_timeout_ms: time(5_000),
@@ -108,45 +119,76 @@ pub(crate) fn register_metrics() {
     LazyLock::force(&METRICS);
 }
 
-/// Serves `router` until `shutdown`, then lets every request in flight finish; a client that has not
-/// sent its request or taken its answer soon after is cut off.
-///
-/// How long the work may take is the supervisor's business: a request that outlives the grace period is
-/// cut off with its worker. Errs never; a broken connection is its client's affair.
-pub async fn serve(
-    listener: TcpListener,
+/// Serves one port. What it holds outlives a fall of [`HttpServer::run`], which may be run again then.
+#[derive(Clone)]
+pub struct HttpServer {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// Gone when the port is closed.
+    listener: Mutex<Option<TcpListener>>,
     router: Router,
     config: HttpConfig,
     shutdown: CancellationToken,
-) -> anyhow::Result<()> {
-    let connections = Connections::new(config.connections_max.get() as usize);
-    let tasks = TaskTracker::new();
-    loop {
-        let accepted = tokio::select! {
-            () = shutdown.cancelled() => break,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((stream, peer)) => {
-                let connection = tokio::select! {
-                    () = shutdown.cancelled() => break,
-                    connection = connections.enter() => connection,
-                };
-                let (router, shutdown) = (router.clone(), shutdown.clone());
-                tasks.spawn(serve_connection(stream, peer, router, &config, connection, shutdown));
+    connections: Arc<Connections>,
+    tasks: TaskTracker,
+}
+
+impl HttpServer {
+    /// Will serve `router` until `shutdown`.
+    #[must_use]
+    pub fn new(
+        listener: TcpListener,
+        router: Router,
+        config: HttpConfig,
+        shutdown: CancellationToken,
+    ) -> Self {
+        let connections = Connections::new(config.connections_max.get() as usize);
+        let listener = Mutex::new(Some(listener));
+        let tasks = TaskTracker::new();
+        Self { shared: Arc::new(Shared { listener, router, config, shutdown, connections, tasks }) }
+    }
+
+    /// Serves until the shutdown, then closes the port and lets every request in flight finish; a
+    /// client that has not sent its request or taken its answer soon after is cut off.
+    ///
+    /// How long the work may take is the supervisor's business: a request that outlives the grace
+    /// period is cut off with its worker. A broken connection is its client's affair.
+    pub async fn run(&self) {
+        let Shared { listener, shutdown, tasks, .. } = &*self.shared;
+        let mut listener = listener.lock().await;
+        if let Some(listener) = &*listener {
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = self.accept(listener) => {}
             }
-            Err(error) => {
-                warn!(%error, "connection cannot be accepted");
-                // Out of file descriptors: one less may help; accepting again at once would spin.
-                connections.make_room();
-                tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        *listener = None;
+        tasks.close();
+        tasks.wait().await;
+    }
+
+    async fn accept(&self, listener: &TcpListener) {
+        let Shared { router, config, shutdown, connections, tasks, .. } = &*self.shared;
+        loop {
+            match listener.accept().await {
+                Ok((stream, peer)) => {
+                    let connection = connections.enter().await;
+                    let (router, shutdown) = (router.clone(), shutdown.clone());
+                    tasks.spawn(serve_connection(
+                        stream, peer, router, config, connection, shutdown,
+                    ));
+                }
+                Err(error) => {
+                    warn!(%error, "connection cannot be accepted");
+                    // Out of file descriptors: one less may help; accepting again at once would spin.
+                    connections.make_room();
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
             }
         }
     }
-    drop(listener);
-    tasks.close();
-    tasks.wait().await;
-    Ok(())
 }
 
 fn serve_connection(

@@ -3,10 +3,11 @@
 //! A process's `main` is one call to [`main`]. It reads the configuration ([`config`]), starts the
 //! log ([`telemetry`]) and the admin port (`/livez`, `/readyz`, `/metrics`, on a thread of its own),
 //! and hands a [`Process`] to `run`. There the process connects ([`Process::scylla`]), waits for its
-//! tables ([`Process::wait_for_schema`]), registers workers ([`Process::worker`]) and ends with
-//! [`Process::run_until_shutdown`]. A signal cancels one token: workers stop taking work, finish
-//! what is in flight, and return; then the process exits 0. A worker that fails takes the process
-//! down with exit code 1, a bad configuration is exit code 64.
+//! tables ([`Process::wait_for_schema`]), registers its children ([`Process::child`]) and ends with
+//! [`Process::run_until_shutdown`]. A signal cancels one token: children stop taking work, finish
+//! what is in flight, and return; then the process exits 0. A child that falls is started again
+//! ([`Process::child`]) or takes the process down with exit code 1, as one does that fails or keeps
+//! falling; a bad configuration is exit code 64. [`health`] keeps `/readyz` true while it runs.
 //!
 //! This crate knows no aggregate, and no table but `schema_migrations` and `settings`.
 
@@ -30,6 +31,7 @@ pub mod traces;
 
 mod addresses;
 mod admin;
+mod health;
 mod probe;
 mod process_metrics;
 
@@ -37,7 +39,7 @@ pub use backoff::{Backoff, BackoffConfig};
 pub use breaker::{Breaker, BreakerConfig, BreakerOpen, Pass, Target};
 pub use config::Secret;
 pub use error_class::{ErrorClass, was_never_executed};
-pub use http::HttpConfig;
+pub use http::{HttpConfig, HttpServer};
 pub use problem::Problem;
 pub use process::{Process, main};
 pub use readiness::Readiness;

@@ -147,9 +147,9 @@ impl Problem {
         self.field.as_deref()
     }
 
-    /// What led to it, as far as it is told; for the log.
-    pub(crate) fn cause(&self) -> &str {
-        self.cause.as_deref().unwrap_or(&self.detail)
+    /// What led to it, where that is told; for the log.
+    pub(crate) fn cause(&self) -> Option<&str> {
+        self.cause.as_deref()
     }
 
     /// Writes the document into `response`, which keeps its headers. `outcome` stands in for one

@@ -18,6 +18,7 @@ use tracing::{error, info};
 use crate::addresses::{self, Addresses};
 use crate::backoff::{Backoff, BackoffConfig};
 use crate::config::{Loaded, Shutdown, Sources};
+use crate::health::{self, HealthConfig, Watched};
 use crate::http::HttpConfig;
 use crate::probe::{self, Probe};
 use crate::readiness::{Phase, Readiness};
@@ -154,7 +155,9 @@ where
         shutdown: shutdown.clone(),
         grace: grace.clone(),
         addresses: Arc::new(addresses),
-        supervisor: Supervisor::default(),
+        supervisor: Supervisor::new(shell.supervision, shutdown.clone(), readiness.clone()),
+        health: shell.health,
+        watched: OnceLock::new(),
         pauses: OnceLock::new(),
     };
     let result = runtime.block_on(async {
@@ -202,6 +205,9 @@ pub struct Process<C> {
     grace: Shutdown,
     addresses: Arc<Addresses>,
     supervisor: Supervisor,
+    health: HealthConfig,
+    /// What readiness looks at while the process runs: the schema that it waited for.
+    watched: OnceLock<Watched>,
     /// Between looks for the schema: those of the session.
     pauses: OnceLock<BackoffConfig>,
 }
@@ -233,12 +239,20 @@ impl<C> Process<C> {
     /// processes agree on. Workers never migrate: `esctl migrate` does.
     pub async fn wait_for_schema(
         &self,
-        session: &Session,
+        session: &Arc<Session>,
         migrations: &[MigrationSet],
     ) -> anyhow::Result<Settings> {
         let pauses = self.pauses.get().copied().unwrap_or(SCHEMA_PAUSES);
         let backoff = Backoff::new(pauses);
-        schema::wait(session, migrations, backoff, &self.readiness, &self.shutdown).await
+        let settings =
+            schema::wait(session, migrations, backoff, &self.readiness, &self.shutdown).await?;
+        self.watched.get_or_init(|| Watched {
+            session: Arc::clone(session),
+            migrations: migrations.to_vec(),
+            readiness: self.readiness.clone(),
+            config: self.health,
+        });
+        Ok(settings)
     }
 
     /// Binds an HTTP port and makes its address known, in the log and in the port file under `http`.
@@ -257,9 +271,21 @@ impl<C> Process<C> {
         self.addresses.publish(name, address)
     }
 
-    /// Starts a worker. It is to return only after [`Process::shutdown`] was cancelled: ending
-    /// earlier, failing or panicking ends the whole process with exit code 1, after the other
-    /// workers have drained.
+    /// Starts a child that can be started again: `make` is called for each start, and whatever the
+    /// child holds must be made in it, or be good after a fall at any place. It is to return only
+    /// after [`Process::shutdown`] was cancelled; when it returns earlier or panics it is started
+    /// again, when it does so too often (`[supervision]`) or fails, the process ends with exit code 1.
+    pub fn child<F, Fut>(&mut self, name: &'static str, make: F)
+    where
+        F: FnMut() -> Fut + Send + 'static,
+        Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
+    {
+        self.supervisor.start_again(name, make);
+    }
+
+    /// Starts a child whose restart unit is the process, because others hold on to what it held.
+    /// It is to return only after [`Process::shutdown`] was cancelled: ending earlier, failing or
+    /// panicking ends the whole process with exit code 1, after the other children have drained.
     pub fn worker(
         &mut self,
         name: &'static str,
@@ -270,7 +296,11 @@ impl<C> Process<C> {
 
     /// Is ready, waits for the end, and drains the workers within the grace period. What outlives
     /// it is logged by name and makes the process fail.
-    pub async fn run_until_shutdown(self) -> anyhow::Result<()> {
+    pub async fn run_until_shutdown(mut self) -> anyhow::Result<()> {
+        if let Some(watched) = self.watched.take() {
+            let shutdown = self.shutdown();
+            self.child("health", move || health::watch(watched.clone(), shutdown.clone()));
+        }
         self.readiness.enter(Phase::Running);
         info!(process = self.name, "ready");
         let readiness = self.readiness.clone();
@@ -279,8 +309,7 @@ impl<C> Process<C> {
             shutdown.cancelled().await;
             readiness.enter(Phase::Stopping);
         };
-        let (result, ()) =
-            tokio::join!(self.supervisor.run(&self.shutdown, self.grace.grace()), not_ready);
+        let (result, ()) = tokio::join!(self.supervisor.run(self.grace.grace()), not_ready);
         result
     }
 }

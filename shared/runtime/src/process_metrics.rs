@@ -1,8 +1,37 @@
 //! What the operating system knows about this process, read when it is asked for.
 
+use std::sync::LazyLock;
+
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{Counter, Gauge, IntGauge, IntGaugeVec, Opts};
+use prometheus::{
+    Counter, Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, register_int_counter,
+    register_int_counter_vec, register_int_gauge_vec,
+};
+
+const WHY: &str = "metric names are valid and registered once";
+
+/// Restarts of children, by name and by how they fell (`panic`, `ended`).
+pub(crate) static CHILD_RESTARTS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    register_int_counter_vec!(
+        "child_restarts_total",
+        "Children of the process that fell and were started again",
+        &["child", "reason"]
+    )
+    .expect(WHY)
+});
+
+/// Which children are running.
+pub(crate) static CHILD_UP: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    register_int_gauge_vec!("child_up", "1 while a child of the process is running", &["child"])
+        .expect(WHY)
+});
+
+/// Panics, contained ones too.
+pub(crate) static PANICS: LazyLock<IntCounter> = LazyLock::new(|| {
+    register_int_counter!("panics_total", "Panics of any thread or task, contained ones too")
+        .expect(WHY)
+});
 
 /// Ticks per second in `/proc/<pid>/stat`; Linux fixes it for programs at 100.
 const TICKS_PER_SECOND: f64 = 100.0;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Shared by whoever knows something about it. Ready means: started, not stopping, and every check
-/// that was ever set is good.
+/// Shared by whoever knows something about it. Ready means: started, not stopping, every check that
+/// was ever set is good, and every child is running.
 #[derive(Debug, Clone, Default)]
 pub struct Readiness {
     inner: Arc<Mutex<Inner>>,
@@ -15,6 +15,7 @@ pub struct Readiness {
 struct Inner {
     phase: Phase,
     checks: BTreeMap<&'static str, Check>,
+    children: BTreeMap<&'static str, Check>,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -37,10 +38,21 @@ impl Readiness {
         self.with(|inner| inner.checks.insert(check, Check { good, reason: reason.into() }));
     }
 
+    /// How a check stands, with its reason; `None` when it was never set.
+    pub fn check(&self, check: &str) -> Option<(bool, String)> {
+        self.with(|inner| inner.checks.get(check).map(|c| (c.good, c.reason.clone())))
+    }
+
+    /// States whether a child of the process is running, and why not.
+    pub(crate) fn set_child(&self, name: &'static str, good: bool, reason: impl Into<String>) {
+        self.with(|inner| inner.children.insert(name, Check { good, reason: reason.into() }));
+    }
+
     /// Whether the process takes work now.
     pub fn is_ready(&self) -> bool {
         self.with(|inner| {
-            inner.phase == Phase::Running && inner.checks.values().all(|check| check.good)
+            let mut states = inner.checks.values().chain(inner.children.values());
+            inner.phase == Phase::Running && states.all(|check| check.good)
         })
     }
 
@@ -64,9 +76,11 @@ impl Readiness {
                 Phase::Stopping => "[-]process stopping",
             };
             let _ = writeln!(text, "{phase}");
-            for (name, check) in &inner.checks {
+            let checks = inner.checks.iter().map(|state| ("", state));
+            let children = inner.children.iter().map(|state| ("child ", state));
+            for (kind, (name, check)) in checks.chain(children) {
                 let sign = if check.good { '+' } else { '-' };
-                let _ = writeln!(text, "[{sign}]{name} {}", check.reason);
+                let _ = writeln!(text, "[{sign}]{kind}{name} {}", check.reason);
             }
             let _ = writeln!(text, "{}", if ready { "ready" } else { "not ready" });
             text

@@ -17,14 +17,15 @@ pub struct Stopped {
     pub awaited: String,
 }
 
-/// Cancels `shutdown` at the first SIGTERM or SIGINT; ends the process at once at the second.
+/// Cancels `shutdown` at the first SIGTERM or SIGINT. Asked again by SIGTERM, it goes on ending in
+/// order: orchestrators repeat themselves. A second SIGINT is a person who will not wait.
 pub(crate) fn on_signals(shutdown: CancellationToken) -> std::io::Result<impl Future<Output = ()>> {
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
     Ok(async move {
-        while let Some(signal) = signals.next().await {
-            let signal = signal_name(signal).unwrap_or("signal");
-            if shutdown.is_cancelled() {
-                warn!(signal, "asked to end twice, not waiting any longer");
+        while let Some(number) = signals.next().await {
+            let signal = signal_name(number).unwrap_or("signal");
+            if shutdown.is_cancelled() && number == SIGINT {
+                warn!(signal, "asked to end again, not waiting any longer");
                 std::process::exit(1);
             }
             info!(signal, "shutting down");

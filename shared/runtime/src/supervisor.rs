@@ -1,103 +1,257 @@
-//! Runs the named workers of a process and ends them together.
+//! Runs the named children of a process, starts those again that fall, and ends all together.
+//!
+//! Every child is one future, made anew by its factory for each start. How it ends decides:
+//!
+//! | it | then |
+//! | --- | --- |
+//! | panics, or returns although nobody asked it to | it is started again after a pause, and with it alone what it holds: the *restart unit* |
+//! | does so too often within the window | the process ends with a failure |
+//! | returns an error | the process ends with a failure: what may pass is waited for inside the child, so its error is fatal |
+//! | falls, and was registered without a factory | the process ends with a failure: it is the restart unit |
+//!
+//! When the process ends, however, the other children finish first, within the grace period.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use tokio::task::{Id, JoinError, JoinSet};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use tokio::task::{Id, JoinSet};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
-use crate::telemetry::{chain, panic_text};
+use crate::backoff::{Backoff, BackoffConfig};
+use crate::process_metrics::{CHILD_RESTARTS, CHILD_UP};
+use crate::readiness::Readiness;
+use crate::telemetry::{chain, in_child, panic_text};
+use crate::test_hooks;
 
-/// The workers, each with its name.
-#[derive(Default)]
+/// `[supervision]`
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Supervision {
+    /// So many restarts of one child within the window, and the next one ends the process.
+    pub restarts_max: usize,
+    /// The window.
+    pub window_ms: u64,
+    /// Bound of the first pause before a restart.
+    pub backoff_initial_ms: u64,
+    /// Bound of every pause.
+    pub backoff_max_ms: u64,
+}
+
+type Work = BoxFuture<'static, anyhow::Result<()>>;
+
+/// How a child is started.
+enum Start {
+    /// Once.
+    Once(Work),
+    /// As often as it falls.
+    Again(Box<dyn FnMut() -> Work + Send>),
+}
+
+/// The children, each with its name.
 pub(crate) struct Supervisor {
+    config: Supervision,
+    shutdown: CancellationToken,
+    readiness: Readiness,
     tasks: JoinSet<anyhow::Result<()>>,
     names: HashMap<Id, &'static str>,
 }
 
 impl Supervisor {
-    /// Starts a worker.
+    pub(crate) fn new(
+        config: Supervision,
+        shutdown: CancellationToken,
+        readiness: Readiness,
+    ) -> Self {
+        Self { config, shutdown, readiness, tasks: JoinSet::new(), names: HashMap::new() }
+    }
+
+    /// Starts a child whose restart unit is the process.
     pub(crate) fn start(
         &mut self,
         name: &'static str,
         work: impl Future<Output = anyhow::Result<()>> + Send + 'static,
     ) {
-        let handle = self.tasks.spawn(work);
+        self.keep(name, Start::Once(work.boxed()));
+    }
+
+    /// Starts a child that is its own restart unit.
+    pub(crate) fn start_again<F, Fut>(&mut self, name: &'static str, mut make: F)
+    where
+        F: FnMut() -> Fut + Send + 'static,
+        Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
+    {
+        self.keep(name, Start::Again(Box::new(move || make().boxed())));
+    }
+
+    fn keep(&mut self, name: &'static str, start: Start) {
+        let child = Child {
+            name,
+            config: self.config,
+            shutdown: self.shutdown.clone(),
+            readiness: self.readiness.clone(),
+        };
+        // There from the start, so that a missing series never means zero.
+        for reason in ["panic", "ended"] {
+            CHILD_RESTARTS.with_label_values(&[name, reason]);
+        }
+        let handle = self.tasks.spawn(child.keep(start));
         self.names.insert(handle.id(), name);
     }
 
-    /// Waits for `shutdown` or the first worker that ends, cancels `shutdown`, and gives the rest
-    /// `grace` to finish. Errs with the first failure; a worker that ends unasked is one.
-    pub(crate) async fn run(
-        mut self,
-        shutdown: &CancellationToken,
-        grace: Duration,
-    ) -> anyhow::Result<()> {
-        let unasked = tokio::select! {
-            // A worker may notice the shutdown and end before this does: it was asked then.
+    /// Waits for the shutdown or the first child that is given up, cancels the shutdown, and gives
+    /// the rest `grace` to finish. Errs with the first failure.
+    pub(crate) async fn run(mut self, grace: Duration) -> anyhow::Result<()> {
+        let shutdown = self.shutdown.clone();
+        let failure = tokio::select! {
+            // A child may notice the shutdown and end before this does: it was asked then.
             biased;
             () = shutdown.cancelled() => None,
             ended = self.next() => match ended {
-                Some((_, Ok(()))) if shutdown.is_cancelled() => None,
-                Some((name, Ok(()))) => {
-                    Some(anyhow!("worker {name} ended without being asked to"))
-                }
-                Some((_, Err(failure))) => Some(failure),
+                Some((_, result)) => result.err(),
                 None => {
-                    // No workers: the process does all its work elsewhere.
+                    // No children: the process does all its work elsewhere.
                     shutdown.cancelled().await;
                     return Ok(());
                 }
             },
         };
-        if let Some(failure) = &unasked {
-            error!(error = %chain(failure.as_ref()), "worker failed, draining the others");
+        if let Some(failure) = &failure {
+            error!(error = %chain(failure.as_ref()), "child failed, draining the others");
         }
         shutdown.cancel();
         let drained = self.drain(grace).await;
-        unasked.map_or(drained, Err)
+        failure.map_or(drained, Err)
     }
 
     async fn drain(mut self, grace: Duration) -> anyhow::Result<()> {
-        let deadline = tokio::time::Instant::now() + grace;
+        let deadline = Instant::now() + grace;
         let mut first_failure = None;
         loop {
             match tokio::time::timeout_at(deadline, self.next()).await {
                 Ok(None) => return first_failure.map_or(Ok(()), Err),
-                Ok(Some((name, Ok(())))) => debug!(worker = name, "worker finished"),
+                Ok(Some((name, Ok(())))) => debug!(child = name, "child finished"),
                 Ok(Some((_, Err(failure)))) => {
-                    error!(error = %chain(failure.as_ref()), "worker failed while draining");
+                    error!(error = %chain(failure.as_ref()), "child failed while draining");
                     first_failure.get_or_insert(failure);
                 }
                 Err(_) => {
                     let mut names: Vec<_> = self.names.values().copied().collect();
                     names.sort_unstable();
                     let names = names.join(", ");
-                    warn!(workers = names, "workers outlived the grace period");
+                    warn!(children = names, "children outlived the grace period");
                     self.tasks.abort_all();
-                    return Err(anyhow!("workers outlived the grace period: {names}"));
+                    return Err(anyhow!("children outlived the grace period: {names}"));
                 }
             }
         }
     }
 
-    /// The next worker that ended; `None` when there are none left.
+    /// The next child that ended for good; `None` when there are none left.
     async fn next(&mut self) -> Option<(&'static str, anyhow::Result<()>)> {
         let (id, result) = match self.tasks.join_next_with_id().await? {
             Ok((id, result)) => (id, result),
-            Err(error) => (error.id(), Err(fallen(error))),
+            Err(error) => (error.id(), Err(anyhow!(error))),
         };
         let name = self.names.remove(&id).unwrap_or("unknown");
-        Some((name, result.map_err(|error| error.context(format!("worker {name}")))))
+        Some((name, result.map_err(|error| error.context(format!("child {name}")))))
     }
 }
 
-fn fallen(error: JoinError) -> anyhow::Error {
-    match error.try_into_panic() {
-        Ok(payload) => anyhow!("panicked: {}", panic_text(&*payload)),
-        Err(error) => anyhow!(error),
+/// How one start of a child ended, other than by doing its work.
+enum Fall {
+    Panicked(String),
+    Ended,
+}
+
+/// Keeps one child running.
+struct Child {
+    name: &'static str,
+    config: Supervision,
+    shutdown: CancellationToken,
+    readiness: Readiness,
+}
+
+impl Child {
+    /// Starts the child, again and again if need be, until it ends as asked or is given up.
+    async fn keep(self, start: Start) -> anyhow::Result<()> {
+        let (mut first, mut make) = match start {
+            Start::Once(work) => (Some(work), None),
+            Start::Again(make) => (None, Some(make)),
+        };
+        let bounds = BackoffConfig {
+            initial_ms: self.config.backoff_initial_ms,
+            max_ms: self.config.backoff_max_ms,
+        };
+        let (mut backoff, mut falls) = (Backoff::new(bounds), VecDeque::new());
+        loop {
+            let work = first.take().or_else(|| make.as_mut().map(|make| make()));
+            let Some(work) = work else { return Ok(()) };
+            let Err(fall) = self.watched(work).await? else { return Ok(()) };
+            let (reason, why) = match fall {
+                Fall::Panicked(text) => ("panic", format!("panicked: {text}")),
+                Fall::Ended => ("ended", "ended without being asked to".to_owned()),
+            };
+            self.is_down(why.clone());
+            if make.is_none() || self.shutdown.is_cancelled() {
+                return Err(anyhow!(why));
+            }
+            let (now, window) = (Instant::now(), Duration::from_millis(self.config.window_ms));
+            falls.push_back(now);
+            while falls.front().is_some_and(|at| now.duration_since(*at) > window) {
+                falls.pop_front();
+            }
+            if falls.len() == 1 {
+                backoff.reset();
+            }
+            if falls.len() > self.config.restarts_max {
+                let (times, within) = (falls.len(), self.config.window_ms);
+                return Err(anyhow!(why).context(format!("fell {times} times in {within} ms")));
+            }
+            CHILD_RESTARTS.with_label_values(&[self.name, reason]).inc();
+            // What it panicked at is in the log already, and in readiness.
+            warn!(child = self.name, reason, falls = falls.len(), "child fell, starting it again");
+            if !backoff.pause(&self.shutdown).await {
+                return Ok(());
+            }
+        }
+    }
+
+    /// One start, from its beginning to its end.
+    async fn watched(&self, work: Work) -> anyhow::Result<Result<(), Fall>> {
+        CHILD_UP.with_label_values(&[self.name]).set(1);
+        self.readiness.set_child(self.name, true, "running");
+        let work = async {
+            tokio::select! {
+                done = work => done,
+                () = test_hooks::child_falls(self.name) => panic!("the test asked for it"),
+            }
+        };
+        let ended = AssertUnwindSafe(in_child(self.name, work)).catch_unwind().await;
+        match ended {
+            Ok(Ok(())) if self.shutdown.is_cancelled() => {
+                CHILD_UP.with_label_values(&[self.name]).set(0);
+                self.readiness.set_child(self.name, true, "finished");
+                Ok(Ok(()))
+            }
+            Ok(Ok(())) => Ok(Err(Fall::Ended)),
+            Ok(Err(error)) => {
+                self.is_down(chain(error.as_ref()).to_string());
+                Err(error)
+            }
+            Err(panic) => Ok(Err(Fall::Panicked(panic_text(&*panic).to_owned()))),
+        }
+    }
+
+    fn is_down(&self, why: String) {
+        CHILD_UP.with_label_values(&[self.name]).set(0);
+        self.readiness.set_child(self.name, false, why);
     }
 }
 

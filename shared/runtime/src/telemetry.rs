@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::io::IsTerminal;
+use std::sync::LazyLock;
 
 use opentelemetry_sdk::trace::Tracer;
 use tracing::error;
@@ -12,6 +13,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::config::{Log, LogFormat};
+use crate::process_metrics::PANICS;
 use crate::traces;
 
 /// Starts logging for the whole process. Errs when the filter cannot be read or logging was started
@@ -44,13 +46,27 @@ pub(crate) fn init_with(log: &Log, tracer: Option<Tracer>) -> anyhow::Result<()>
         .map_err(|error| anyhow::anyhow!("logging cannot be started: {error}"))
 }
 
-/// Sends panics through the log, so that they keep its format.
+tokio::task_local! {
+    /// The child of the process that the code runs in.
+    static CHILD: &'static str;
+}
+
+/// Runs `work` as a child of the process, under whose name its panics are logged.
+pub(crate) fn in_child<F: Future>(name: &'static str, work: F) -> impl Future<Output = F::Output> {
+    CHILD.scope(name, work)
+}
+
+/// Sends panics through the log, so that they keep its format, and counts them. Each is logged here,
+/// with its cause, and nowhere else.
 pub(crate) fn log_panics() {
+    LazyLock::force(&PANICS);
     std::panic::set_hook(Box::new(|panic| {
+        PANICS.inc();
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         let thread = std::thread::current();
         let thread = thread.name().unwrap_or("unnamed");
-        error!(panic = panic_text(panic.payload()), place, thread, "thread panicked");
+        let child = CHILD.try_with(|child| *child).ok();
+        error!(panic = panic_text(panic.payload()), place, thread, child, "panicked");
     }));
 }
 

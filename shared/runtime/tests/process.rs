@@ -21,7 +21,7 @@ fn main() -> ExitCode {
     if std::env::var_os(MODE).is_some() {
         return runtime::main("sample", DEFAULTS, run);
     }
-    let tests: [(&str, fn()); 9] = [
+    let tests: [(&str, fn()); 12] = [
         ("check_config_prints_and_ends", check_config_prints_and_ends),
         ("a_bad_configuration_is_exit_code_64", a_bad_configuration_is_exit_code_64),
         ("a_signal_drains_and_ends_with_0", a_signal_drains_and_ends_with_0),
@@ -29,6 +29,12 @@ fn main() -> ExitCode {
         ("without_the_switch_stdin_means_nothing", without_the_switch_stdin_means_nothing),
         ("a_failing_worker_is_exit_code_1", a_failing_worker_is_exit_code_1),
         ("a_panicking_worker_is_exit_code_1", a_panicking_worker_is_exit_code_1),
+        ("a_child_that_panics_is_started_again", a_child_that_panics_is_started_again),
+        (
+            "a_child_that_keeps_panicking_is_exit_code_1",
+            a_child_that_keeps_panicking_is_exit_code_1,
+        ),
+        ("asked_twice_it_still_drains", asked_twice_it_still_drains),
         ("a_deaf_worker_is_named", a_deaf_worker_is_named),
         ("without_a_database_it_waits_and_says_so", without_a_database_it_waits_and_says_so),
     ];
@@ -69,12 +75,25 @@ async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
     let shutdown = process.shutdown();
     let mode = std::env::var(MODE)?;
     process.worker("steady", steady(shutdown.clone()));
+    let falls = mode == "falling";
     match mode.as_str() {
         "steady" => {}
         "failing" => process.worker("failing", async {
             Err(anyhow::anyhow!("disk full").context("write checkpoint"))
         }),
         "panicking" => process.worker("panicking", async { panic!("out of range") }),
+        "shaky" | "falling" => {
+            let mut start = 0;
+            process.child("shaky", move || {
+                start += 1;
+                let (start, shutdown) = (start, shutdown.clone());
+                async move {
+                    assert!(start > 2 && !falls, "start {start} falls");
+                    shutdown.cancelled().await;
+                    Ok(())
+                }
+            });
+        }
         "deaf" => process.worker("deaf", std::future::pending()),
         "database" => {
             process.scylla(&process.config.scylla).await?;
@@ -151,7 +170,7 @@ fn a_failing_worker_is_exit_code_1() {
     assert_eq!(String::from_utf8_lossy(&output.stdout), "drained\n", "{stderr}");
     let last: serde_json::Value =
         serde_json::from_str(stderr.lines().last().expect("a line")).expect("JSON lines");
-    assert_eq!(last["error"], "worker failing: write checkpoint: disk full", "{stderr}");
+    assert_eq!(last["error"], "child failing: write checkpoint: disk full", "{stderr}");
     assert_eq!(last["level"], "ERROR", "{stderr}");
 }
 
@@ -159,7 +178,50 @@ fn a_panicking_worker_is_exit_code_1() {
     let output = sample("panicking").output().expect("run");
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{stderr}");
-    assert!(stderr.contains("worker panicking: panicked: out of range"), "{stderr}");
+    assert!(stderr.contains("child panicking: panicked: out of range"), "{stderr}");
+}
+
+fn a_child_that_panics_is_started_again() {
+    let running = Running::start(&mut sample("shaky"));
+    running.wait_for("the third start", || {
+        let readyz = running.get("/readyz?verbose");
+        (readyz.starts_with("HTTP/1.1 200") && readyz.contains("[+]child shaky running"))
+            .then_some(())
+    });
+    let metrics = running.get("/metrics");
+    for line in [
+        "child_restarts_total{child=\"shaky\",reason=\"panic\"} 2",
+        "child_up{child=\"shaky\"} 1",
+        "panics_total 2",
+    ] {
+        assert!(metrics.contains(line), "no {line} in {metrics}");
+    }
+    running.signal(Signal::TERM);
+    let (code, _, stderr) = running.end();
+    assert_eq!(code, Some(0), "{stderr}");
+    // Each panic is logged once, with its cause and the child.
+    for start in [1, 2] {
+        let text = format!("start {start} falls");
+        assert_eq!(stderr.matches(&text).count(), 1, "{stderr}");
+    }
+    assert_eq!(stderr.matches("child=\"shaky\"").count(), 4, "two panics, two restarts: {stderr}");
+}
+
+fn a_child_that_keeps_panicking_is_exit_code_1() {
+    let output =
+        sample("falling").env("APP__SUPERVISION__RESTARTS_MAX", "2").output().expect("run");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("child shaky: fell 3 times in 60000 ms: panicked: "), "{stderr}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "drained\n", "{stderr}");
+}
+
+fn asked_twice_it_still_drains() {
+    let running = Running::start(&mut sample("steady"));
+    running.signal(Signal::TERM);
+    running.signal(Signal::TERM);
+    let (code, stdout, stderr) = running.end();
+    assert_eq!((code, stdout.as_str()), (Some(0), "drained\n"), "{stderr}");
 }
 
 fn a_deaf_worker_is_named() {
@@ -167,7 +229,7 @@ fn a_deaf_worker_is_named() {
     running.signal(Signal::TERM);
     let (code, _, stderr) = running.end();
     assert_eq!(code, Some(1), "{stderr}");
-    assert!(stderr.contains("workers outlived the grace period: deaf"), "{stderr}");
+    assert!(stderr.contains("children outlived the grace period: deaf"), "{stderr}");
 }
 
 fn without_a_database_it_waits_and_says_so() {

@@ -3,7 +3,7 @@
 use super::*;
 use axum::body::Bytes;
 use futures::{StreamExt, stream};
-use runtime::CancellationToken;
+use runtime::{CancellationToken, HttpServer};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -113,13 +113,12 @@ async fn over_tcp(server: &Server, work: impl AsyncFnOnce(TcpStream)) {
     let address = listener.local_addr().expect("bound");
     let http = HttpConfig::at(address);
     let shutdown = CancellationToken::new();
-    let serving = runtime::http::serve(listener, server.router.clone(), http, shutdown.clone());
+    let serving = HttpServer::new(listener, server.router.clone(), http, shutdown.clone());
     let client = async {
         work(TcpStream::connect(address).await.expect("connect")).await;
         shutdown.cancel();
     };
-    let (served, ()) = tokio::join!(serving, client);
-    served.expect("a clean end");
+    tokio::join!(serving.run(), client);
 }
 
 fn head(length: usize) -> String {

@@ -16,6 +16,8 @@ use uuid::Uuid;
 const OPEN_ORDERS: usize = 50;
 /// Of so many commands one is watched until the read model shows it: looking costs, too.
 const WATCH_EVERY: usize = 5;
+/// Pause after a refusal for want of capacity.
+const REFUSED_PAUSE: Duration = Duration::from_millis(50);
 /// How long an event may take to its read model or topic.
 const HOP_LIMIT: Duration = Duration::from_secs(30);
 
@@ -168,7 +170,12 @@ impl Load {
             }
         };
         let url = format!("{}{path}", self.commands);
-        let answer = self.http.command(method, &url, &key, &body).await?;
+        let mut answer = self.http.command(method.clone(), &url, &key, &body).await?;
+        // Too much at once: it was not done, and comes again. What it waits is part of its latency.
+        while matches!(answer.text("code"), Some("too_many_requests" | "overloaded")) {
+            tokio::time::sleep(REFUSED_PAUSE).await;
+            answer = self.http.command(method.clone(), &url, &key, &body).await?;
+        }
         let answered_at = Instant::now();
         ensure!(answer.status.is_success(), "{path}: {} {}", answer.status, answer.body);
         let event = answer.body["events"][0].clone();

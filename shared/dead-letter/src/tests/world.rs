@@ -446,6 +446,8 @@ impl Slots for Given {
         self.held().get(&slot) == Some(&Hold::Work)
     }
 
+    fn progressed(&self, _: u32) {}
+
     async fn end(&self, slot: u32) {
         self.held.lock().expect("not poisoned").remove(&slot);
         self.changes.send_modify(|count| *count += 1);

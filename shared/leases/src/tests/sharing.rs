@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::world::{Process, SLOTS, TERM, World, millis, until};
-use crate::SlotError;
+use crate::{LeaseConfig, SlotError};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -68,6 +68,60 @@ async fn slots_of_a_dead_member_move_after_a_term_and_count_a_crash() {
     one.leases.save_checkpoint(slot, 7, Some(1)).await.expect("saved");
     assert_eq!(world.slot(slot).crashes, 0, "a moved checkpoint clears it");
     assert_eq!(world.members(), 1, "the dead one was removed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_what_fell_nothing_goes_on_to_keep_its_slots() {
+    let world = World::new();
+    let mut one = Process::start(&world, 1);
+    shared("one takes all", &[&one], &[16]).await;
+    // As in a panic: the process stays, and with it everything that somebody still holds on to.
+    one.fall();
+    let two = Process::start(&world, 2);
+    shared("the next start takes all", &[&two], &[16]).await;
+    assert!((0..SLOTS).all(|slot| !one.leases.may_begin(slot)));
+}
+
+fn check(process: &Process, name: &str) -> bool {
+    process.readiness.check(name).is_some_and(|(good, _)| good)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stuck_slot_is_told_from_an_idle_one() {
+    let world = World::new();
+    let one = Process::start(&world, 1);
+    shared("one takes all", &[&one], &[16]).await;
+    let stuck_after = LeaseConfig::default().stuck_ms;
+    let steps = i64::try_from(stuck_after / 5_000).expect("a small number") + 2;
+    // All are idle: time goes on and their checkpoints with it, but that of slot 3 stands still.
+    for step in 1..=steps {
+        assert!(check(&one, "progress") || step >= steps - 2, "too early, in step {step}");
+        for slot in (0..SLOTS).filter(|slot| *slot != 3) {
+            one.leases.save_checkpoint(slot, step, Some(1)).await.expect("saved");
+        }
+        tokio::time::sleep(millis(5_000)).await;
+    }
+    let (good, why) = one.readiness.check("progress").expect("a check");
+    assert!(!good && why.contains("slots [3] of g are stuck"), "{why}");
+    assert!(check(&one, "leases"), "it holds them all the same");
+    // A scan of the ledger is progress, too.
+    one.leases.progressed(3);
+    tokio::time::sleep(millis(1_000)).await;
+    assert!(check(&one, "progress"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_lost_every_slot_is_not_ready_until_it_has_one_again() {
+    let world = World::new();
+    let (one, two) = (Process::start(&world, 1), Process::start(&world, 2));
+    shared("two share", &[&one, &two], &[8, 8]).await;
+    assert!(check(&two, "leases"));
+    world.cut_off(2, true);
+    until("the other takes them", SOON, || one.slots().len() == 16).await;
+    world.cut_off(2, false);
+    until("it says so", SOON, || !check(&two, "leases")).await;
+    shared("it comes back", &[&one, &two], &[8, 8]).await;
+    until("it is ready again", SOON, || check(&two, "leases")).await;
 }
 
 #[tokio::test(start_paused = true)]

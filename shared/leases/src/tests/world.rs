@@ -147,6 +147,7 @@ impl LeaseStore for World {
 pub(super) struct Process {
     pub(super) leases: Leases,
     pub(super) owned: watch::Receiver<BTreeSet<u32>>,
+    pub(super) readiness: Readiness,
     shutdown: CancellationToken,
     tasks: JoinSet<()>,
 }
@@ -156,14 +157,15 @@ impl Process {
         let store = Arc::new(World { process: number, ..world.clone() });
         let (owner, owned) = watch::channel(BTreeSet::new());
         let config = LeaseConfig::default();
-        let leases = Leases::new(store, "g", SLOTS, config, owner, Readiness::default());
+        let readiness = Readiness::default();
+        let leases = Leases::new(store, "g", SLOTS, config, owner, readiness.clone());
         let shutdown = CancellationToken::new();
         let mut tasks = JoinSet::new();
         let (agent, stop) = (leases.clone(), shutdown.clone());
         tasks.spawn(async move { agent.run(&stop).await });
         let follower = leases.clone();
         tasks.spawn(async move { follow(&follower).await });
-        Self { leases, owned, shutdown, tasks }
+        Self { leases, owned, readiness, shutdown, tasks }
     }
 
     pub(super) fn slots(&self) -> BTreeSet<u32> {
@@ -181,9 +183,12 @@ impl Process {
 
     /// Dies here and now.
     pub(super) fn kill(mut self) {
+        self.fall();
+    }
+
+    /// Its tasks end where they are, as in a panic; what is left of it goes on.
+    pub(super) fn fall(&mut self) {
         self.tasks.abort_all();
-        // Keepers are tasks of their own.
-        self.leases.end();
     }
 }
 

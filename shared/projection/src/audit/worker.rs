@@ -49,7 +49,8 @@ impl Default for AuditConfig {
     }
 }
 
-/// What the audit needs.
+/// What the audit needs. A clone is for another start of it.
+#[derive(Clone)]
 pub struct AuditDeps<F> {
     /// A connection that uses the keyspace; the schema must be complete.
     pub session: Arc<Session>,

@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::health::HealthConfig;
+use crate::supervisor::Supervision;
+
 /// The shell's part of the configuration.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -17,6 +20,10 @@ pub struct Shell {
     pub log: Log,
     /// How the process ends.
     pub shutdown: Shutdown,
+    /// What happens to children that fall.
+    pub supervision: Supervision,
+    /// How readiness is kept true.
+    pub health: HealthConfig,
 }
 
 /// `[admin]`

@@ -1,7 +1,12 @@
 //! Who is worked on, who waits, and who is refused: a bounded number of requests at work, a bounded
 //! queue before it, and a bounded wait in it, so that above capacity the answers stay fast.
+//!
+//! How many can be worked on at a time depends on the machine and on the database, so the number
+//! follows what is seen. When even the *fastest* request of a while took longer than the target, while
+//! others had to wait, then all of them wait for each other, and fewer at a time are as much work done
+//! sooner. One that is slow for reasons of its own, such as a hot aggregate, changes nothing.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -13,15 +18,39 @@ use super::metrics::METRICS;
 /// The bounds, shared by all requests of a port. Cheap to clone; all clones are one.
 #[derive(Debug, Clone)]
 pub struct Admission {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
     places: Arc<Semaphore>,
-    queue: Arc<Semaphore>,
+    queue: Semaphore,
     wait: Duration,
+    limit: Mutex<Limit>,
+}
+
+/// How many are worked on at a time, and what was seen lately.
+#[derive(Debug)]
+struct Limit {
+    now: usize,
+    min: usize,
+    max: usize,
+    target: Duration,
+    window: Duration,
+    /// Places that are to go, and are still taken.
+    surplus: usize,
+    began: Instant,
+    fastest: Option<Duration>,
+    /// Whether somebody had to wait for a place.
+    was_full: bool,
 }
 
 /// The right to be worked on, until it is dropped.
 #[derive(Debug)]
 pub struct Place {
-    _permit: OwnedSemaphorePermit,
+    shared: Arc<Shared>,
+    permit: Option<OwnedSemaphorePermit>,
+    began: Instant,
 }
 
 /// Why a request is not worked on. Nothing of it was done.
@@ -52,11 +81,15 @@ impl Admission {
     #[must_use]
     pub fn new(config: &HttpConfig) -> Self {
         let count = |number: u32| (number as usize).min(Semaphore::MAX_PERMITS);
-        Self {
-            places: Arc::new(Semaphore::new(count(config.requests_max.get()))),
-            queue: Arc::new(Semaphore::new(count(config.queue_max))),
+        let limit = Limit::new(config, count(config.requests_max.get()));
+        METRICS.limit.set(i64::try_from(limit.now).unwrap_or(i64::MAX));
+        let shared = Shared {
+            places: Arc::new(Semaphore::new(limit.now)),
+            queue: Semaphore::new(count(config.queue_max)),
             wait: Duration::from_millis(config.queue_ms_max),
-        }
+            limit: Mutex::new(limit),
+        };
+        Self { shared: Arc::new(shared) }
     }
 
     /// A place, in order of arrival. Waits for one as long as the bounds and `deadline` let it.
@@ -69,21 +102,22 @@ impl Admission {
     }
 
     async fn place(&self, deadline: Instant) -> Result<Place, Refused> {
-        let arrived = Instant::now();
+        let (shared, arrived) = (&self.shared, Instant::now());
         if arrived >= deadline {
             return Err(Refused::Deadline);
         }
-        if let Ok(permit) = self.places.clone().try_acquire_owned() {
+        if let Ok(permit) = shared.places.clone().try_acquire_owned() {
             METRICS.queue_seconds.observe(0.0);
-            return Ok(Place::new(permit));
+            return Ok(Place::new(shared, permit));
         }
-        let Ok(_queued) = self.queue.try_acquire() else { return Err(Refused::QueueFull) };
+        shared.limit().was_full = true;
+        let Ok(_queued) = shared.queue.try_acquire() else { return Err(Refused::QueueFull) };
         let _counted = Counted::new();
-        let until = deadline.min(arrived + self.wait);
-        match timeout_at(until, self.places.clone().acquire_owned()).await {
+        let until = deadline.min(arrived + shared.wait);
+        match timeout_at(until, shared.places.clone().acquire_owned()).await {
             Ok(Ok(permit)) => {
                 METRICS.queue_seconds.observe(arrived.elapsed().as_secs_f64());
-                Ok(Place::new(permit))
+                Ok(Place::new(shared, permit))
             }
             Err(_) if until == deadline => Err(Refused::Deadline),
             // The semaphore is never closed.
@@ -92,16 +126,79 @@ impl Admission {
     }
 }
 
+impl Shared {
+    fn limit(&self) -> MutexGuard<'_, Limit> {
+        self.limit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A request that took so long gives its place back, if the place is to stay.
+    fn ended(&self, permit: OwnedSemaphorePermit, took: Duration) {
+        let mut limit = self.limit();
+        let before = limit.now;
+        limit.saw(took);
+        if limit.now > before {
+            let more = limit.now - before;
+            let kept = more.min(limit.surplus);
+            limit.surplus -= kept;
+            self.places.add_permits(more - kept);
+        } else {
+            let fewer = before - limit.now;
+            limit.surplus += fewer - self.places.forget_permits(fewer);
+        }
+        if limit.surplus > 0 {
+            limit.surplus -= 1;
+            permit.forget();
+        }
+        METRICS.limit.set(i64::try_from(limit.now).unwrap_or(i64::MAX));
+    }
+}
+
+impl Limit {
+    fn new(config: &HttpConfig, max: usize) -> Self {
+        let min = (config.requests_min.get() as usize).min(max);
+        Self {
+            // Careful at first: it grows as fast as it may, while too many would take what they take.
+            now: min.saturating_mul(4).min(max),
+            min,
+            max,
+            target: Duration::from_millis(config.target_ms.get()),
+            window: Duration::from_millis(config.adapt_ms.get()),
+            surplus: 0,
+            began: Instant::now(),
+            fastest: None,
+            was_full: false,
+        }
+    }
+
+    /// A request was at work for so long.
+    fn saw(&mut self, took: Duration) {
+        let fastest = self.fastest.map_or(took, |fastest| fastest.min(took));
+        self.fastest = Some(fastest);
+        if self.began.elapsed() < self.window {
+            return;
+        }
+        if self.was_full && fastest > self.target {
+            self.now = (self.now * 3 / 4).max(self.min);
+        } else if self.was_full && fastest < self.target / 2 {
+            self.now = (self.now + (self.now / 8).max(1)).min(self.max);
+        }
+        (self.began, self.fastest, self.was_full) = (Instant::now(), None, false);
+    }
+}
+
 impl Place {
-    fn new(permit: OwnedSemaphorePermit) -> Self {
+    fn new(shared: &Arc<Shared>, permit: OwnedSemaphorePermit) -> Self {
         METRICS.in_flight.inc();
-        Self { _permit: permit }
+        Self { shared: shared.clone(), permit: Some(permit), began: Instant::now() }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         METRICS.in_flight.dec();
+        if let Some(permit) = self.permit.take() {
+            self.shared.ended(permit, self.began.elapsed());
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio::time::Instant;
@@ -101,8 +101,12 @@ fn documented(
     let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
     METRICS.problems.with_label_values(&[problem.code()]).inc();
     let (code, correlation_id) = (problem.code(), context.correlation_id);
-    if problem.status().is_server_error() {
-        warn!(code, error = problem.cause(), %correlation_id, "request failed");
+    // What is refused for want of capacity or time is counted. A line for each would cost as much as
+    // the work that it is spared.
+    let failed = problem.cause().is_some() || problem.status() == StatusCode::INTERNAL_SERVER_ERROR;
+    if problem.status().is_server_error() && failed {
+        let error = problem.cause().unwrap_or_else(|| problem.detail());
+        warn!(code, error, %correlation_id, "request failed");
     } else {
         debug!(code, detail = problem.detail(), "request refused");
     }

@@ -13,6 +13,7 @@ pub(super) static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::register);
 pub(super) struct Metrics {
     pub(super) problems: IntCounterVec,
     pub(super) in_flight: IntGauge,
+    pub(super) limit: IntGauge,
     pub(super) queued: IntGauge,
     pub(super) queue_seconds: Histogram,
     pub(super) shed: IntCounterVec,
@@ -54,6 +55,11 @@ impl Metrics {
             in_flight: register_int_gauge!(
                 "http_requests_in_flight",
                 "Requests that are worked on"
+            )
+            .expect(WHY),
+            limit: register_int_gauge!(
+                "http_requests_limit",
+                "Requests that may be worked on at once, as it is now"
             )
             .expect(WHY),
             queued: register_int_gauge!(

@@ -9,7 +9,7 @@ use super::*;
 struct Running {
     address: SocketAddr,
     shutdown: CancellationToken,
-    server: AbortOnDropHandle<anyhow::Result<()>>,
+    server: AbortOnDropHandle<()>,
 }
 
 /// So many connections, and so long for a header and for an answer each.
@@ -25,14 +25,15 @@ async fn start(router: Router, connections_max: u32, patience_ms: u64) -> Runnin
         ..HttpConfig::at(listen)
     };
     let shutdown = CancellationToken::new();
-    let server = spawn(serve(listener, router, config, shutdown.clone()));
+    let server = HttpServer::new(listener, router, config, shutdown.clone());
+    let server = spawn(async move { server.run().await });
     Running { address, shutdown, server: AbortOnDropHandle::new(server) }
 }
 
 impl Running {
     async fn end(self) {
         self.shutdown.cancel();
-        self.server.await.expect("no panic").expect("a clean end");
+        self.server.await.expect("no panic");
     }
 }
 
@@ -96,7 +97,7 @@ async fn shutdown_lets_a_request_in_flight_finish() {
     release.send(()).expect("the handler waits");
     let answer = read_to_end(stream).await;
     assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("finished"), "{answer}");
-    running.server.await.expect("no panic").expect("a clean end");
+    running.server.await.expect("no panic");
 }
 
 #[tokio::test]
@@ -185,4 +186,28 @@ async fn a_header_that_never_ends_is_cut_off() {
     let answer = read_to_end(slow).await;
     assert!(!answer.starts_with("HTTP/1.1 200"), "{answer}");
     running.end().await;
+}
+
+#[tokio::test]
+async fn a_server_that_fell_goes_on_with_its_port() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    let router = Router::new().route("/", get(async || "hello"));
+    let shutdown = CancellationToken::new();
+    let server = HttpServer::new(listener, router, HttpConfig::at(address), shutdown.clone());
+    for _ in 0..2 {
+        let client = async {
+            let mut stream = connect(address).await;
+            send_request(&mut stream).await;
+            read_to_end_of_one(stream).await
+        };
+        // Dropped in the middle of its work, as a panic does it.
+        tokio::select! {
+            () = server.run() => panic!("nobody asked it to end"),
+            answer = client => assert!(answer.ends_with("hello"), "{answer}"),
+        }
+    }
+    shutdown.cancel();
+    server.run().await;
+    assert!(TcpStream::connect(address).await.is_err(), "the port is still open");
 }

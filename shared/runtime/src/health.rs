@@ -1,0 +1,99 @@
+//! Keeps `/readyz` true while the process runs: again and again one small read of the migrations that
+//! were applied, which shows both that the database answers and that the schema is the one that this
+//! process needs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use scylla::client::session::Session;
+use serde::{Deserialize, Serialize};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::readiness::Readiness;
+use crate::schema::{self, MigrationId, MigrationSet};
+use crate::telemetry::chain;
+
+/// `[health]`
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HealthConfig {
+    /// Pause between two looks.
+    pub interval_ms: u64,
+    /// How long a look may take.
+    pub timeout_ms: u64,
+}
+
+/// What is looked at.
+#[derive(Clone)]
+pub(crate) struct Watched {
+    pub(crate) session: Arc<Session>,
+    pub(crate) migrations: Vec<MigrationSet>,
+    pub(crate) readiness: Readiness,
+    pub(crate) config: HealthConfig,
+}
+
+/// What a look found.
+#[derive(Debug, PartialEq, Eq)]
+enum Seen {
+    Well,
+    Lacks(String),
+    NoAnswer(String),
+}
+
+/// Looks until `shutdown`.
+pub(crate) async fn watch(watched: Watched, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let interval = Duration::from_millis(watched.config.interval_ms);
+    let mut before = Seen::Well;
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            () = sleep(interval) => {}
+        }
+        let seen = tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            seen = look(&watched) => seen,
+        };
+        note(&seen, &watched.readiness);
+        if seen != before {
+            match &seen {
+                Seen::Well => info!("database and schema are well again"),
+                Seen::Lacks(missing) => warn!(missing, "the schema is not what it was"),
+                Seen::NoAnswer(error) => warn!(error, "the database does not answer"),
+            }
+        }
+        before = seen;
+    }
+}
+
+async fn look(watched: &Watched) -> Seen {
+    let limit = Duration::from_millis(watched.config.timeout_ms);
+    match timeout(limit, schema::pending(&watched.session, &watched.migrations)).await {
+        Ok(Ok(missing)) if missing.is_empty() => Seen::Well,
+        Ok(Ok(missing)) => {
+            let names: Vec<String> = missing.iter().map(MigrationId::to_string).collect();
+            Seen::Lacks(names.join(", "))
+        }
+        Ok(Err(error)) => Seen::NoAnswer(chain(error.as_ref()).to_string()),
+        Err(_) => Seen::NoAnswer(format!("no answer within {} ms", watched.config.timeout_ms)),
+    }
+}
+
+fn note(seen: &Seen, readiness: &Readiness) {
+    match seen {
+        Seen::Well => {
+            readiness.set("database", true, "connected");
+            readiness.set("schema", true, "complete");
+        }
+        Seen::Lacks(missing) => {
+            readiness.set("database", true, "connected");
+            readiness.set("schema", false, format!("lacks {missing}"));
+        }
+        // What the schema is now, nobody knows.
+        Seen::NoAnswer(error) => readiness.set("database", false, error.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

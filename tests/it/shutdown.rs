@@ -1,0 +1,103 @@
+//! SIGTERM: under load, twice in a row, and in the middle of a hand-over. Every process ends with 0 in
+//! its grace period, its slots go to the next one at once, and nothing is lost.
+
+use anyhow::ensure;
+use dev_stack::{Process, Replicas, Signal};
+use harness::{Dump, Expectations, Outcome, Plan, Steady, World, alone, verify};
+use std::time::{Duration, Instant};
+
+/// The grace period of the processes, and a little for a busy machine.
+const GRACE: Duration = Duration::from_secs(12);
+/// The term of the leases: who waits for one to expire takes longer.
+const TERM: Duration = Duration::from_secs(6);
+
+/// Asks a process to end, twice, and waits until it has, with 0.
+async fn end(world: &World, process: Process) -> anyhow::Result<()> {
+    let began = Instant::now();
+    let again = async {
+        // It may be gone already, which is what was asked for.
+        let _ = world.stack.signal(process, Signal::Terminate);
+    };
+    let (ended, ()) = tokio::join!(world.stack.stop(process, Signal::Terminate), again);
+    ended?;
+    let (took, name) = (began.elapsed(), process.name());
+    ensure!(took < GRACE, "{name} took {took:?}");
+    let log = std::fs::read_to_string(world.logs().join(format!("{name}.log")))?;
+    let last = log.lines().last().unwrap_or_default();
+    ensure!(last.contains(" ended process="), "{name} did not end well: {last}");
+    println!("{name} ended within {took:?}");
+    Ok(())
+}
+
+/// Sum of `lease_held` of one process.
+async fn held(world: &World, process: Process) -> f64 {
+    let admin = world.stack.addresses().admin(process).unwrap_or_default();
+    let answer = world.client(0).http.get(&format!("http://{admin}/metrics")).await;
+    let text = answer.ok().and_then(|answer| answer.body.as_str().map(str::to_owned));
+    let text = text.unwrap_or_default();
+    let values = text.lines().filter(|line| line.starts_with("lease_held{"));
+    values.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
+}
+
+async fn holds_all(world: &World, process: Process, within: Duration) -> anyhow::Result<Duration> {
+    let began = Instant::now();
+    let what = format!("{} to hold all slots", process.name());
+    dev_stack::wait_for(&what, within, || async {
+        match held(world, process).await {
+            16.0 => Ok(()),
+            slots => Err(format!("it holds {slots}")),
+        }
+    })
+    .await?;
+    Ok(began.elapsed())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_under_load_loses_nothing_and_hands_over_at_once() -> anyhow::Result<()> {
+    let _alone = alone().await;
+    let replicas = Replicas { command_apis: 2, projection_workers: 2, outbox_relays: 2 };
+    let world = World::start(Plan { replicas, ..Plan::default() }).await?;
+    let load = Steady::start(&[world.client(0), world.client(1)], 2);
+
+    end(&world, Process::CommandApi(0)).await?;
+    world.stack.resume(Process::CommandApi(0)).await?;
+    world.stack.ready_one(Process::CommandApi(0)).await?;
+    let pairs = [
+        (Process::ProjectionWorker(0), Process::ProjectionWorker(1)),
+        (Process::OutboxRelay(0), Process::OutboxRelay(1)),
+    ];
+    for (first, second) in pairs {
+        end(&world, first).await?;
+        let took = holds_all(&world, second, TERM).await?;
+        println!("{} has its slots after {took:?}", second.name());
+        // In the middle of the next hand-over: the first comes back and the second has to go.
+        world.stack.resume(first).await?;
+        world.stack.ready_one(first).await?;
+        end(&world, second).await?;
+        holds_all(&world, first, TERM).await?;
+        world.stack.resume(second).await?;
+        world.stack.ready_one(second).await?;
+    }
+    end(&world, Process::CommandApi(1)).await?;
+    end(&world, Process::QueryApi).await?;
+    for process in [Process::CommandApi(1), Process::QueryApi] {
+        world.stack.resume(process).await?;
+        world.stack.ready_one(process).await?;
+    }
+
+    let told = load.end().await;
+    println!("{} commands", told.len());
+    let unsettled: Vec<_> =
+        told.iter().filter(|told| !matches!(told.outcome, Outcome::Accepted(_))).collect();
+    ensure!(unsettled.is_empty(), "{unsettled:#?}");
+    let (session, broker) = (world.session().await?, &world.stack.addresses().broker);
+    let expected = Expectations { told, complete: true };
+    dev_stack::wait_for("every promise to be kept", Duration::from_secs(90), || async {
+        let dump = Dump::take(&session, broker, Duration::from_secs(60)).await;
+        let dump = dump.map_err(|error| format!("{error:#}"))?;
+        let violations = verify(&dump, &expected);
+        if violations.is_empty() { Ok(()) } else { Err(format!("{violations:#?}")) }
+    })
+    .await?;
+    world.finish().await
+}

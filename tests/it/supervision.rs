@@ -1,0 +1,111 @@
+//! Each child of each process falls in turn, under load: the process heals, and nothing is lost.
+
+use anyhow::{Context, ensure};
+use dev_stack::{Process, Whom};
+use harness::{Dump, Expectations, Outcome, Plan, Steady, World, alone, hooked_binaries, verify};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const HEALED_WITHIN: Duration = Duration::from_secs(60);
+
+/// Every child that is its own restart unit.
+const CHILDREN: [(Process, &[&str]); 5] = [
+    (Process::CommandApi(0), &["http", "health"]),
+    (Process::ProjectionWorker(0), &["projections", "scanner", "audit", "health"]),
+    (Process::OutboxRelay(0), &["relay", "broker-watch", "health"]),
+    (Process::DlqRetrier, &["retries", "broker-watch", "health"]),
+    (Process::QueryApi, &["http", "health"]),
+];
+
+fn trigger(folder: &Path, process: Process) -> PathBuf {
+    folder.join(process.name())
+}
+
+/// Tells a child to panic, and waits until it has done so.
+async fn fell(folder: &Path, process: Process, child: &str) -> anyhow::Result<()> {
+    let (half, whole) = (folder.join("half-written"), trigger(folder, process));
+    std::fs::write(&half, child)?;
+    std::fs::rename(&half, &whole)?;
+    dev_stack::wait_for(
+        &format!("{child} of {} to fall", process.name()),
+        HEALED_WITHIN,
+        || async { if whole.exists() { Err("it has not looked yet".to_owned()) } else { Ok(()) } },
+    )
+    .await?;
+    Ok(())
+}
+
+/// The value of a series of the process's metrics.
+async fn series(world: &World, process: Process, name: &str) -> Option<f64> {
+    let admin = world.stack.addresses().admin(process)?;
+    let answer = world.client(0).http.get(&format!("http://{admin}/metrics")).await.ok()?;
+    let text = answer.body.as_str()?.to_owned();
+    let line = text.lines().find(|line| line.starts_with(name))?;
+    line.rsplit_once(' ')?.1.parse().ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_child_falls_in_turn_and_its_process_heals() -> anyhow::Result<()> {
+    let _alone = alone().await;
+    let folder = tempfile::tempdir()?;
+    let mut env_of = Vec::new();
+    for (process, _) in CHILDREN {
+        let path = trigger(folder.path(), process).display().to_string();
+        env_of.push((Whom::One(process), "TEST_PANIC_CHILD".to_owned(), path));
+    }
+    let plan = Plan { env_of, ..Plan::default() };
+    let world = World::start_with(hooked_binaries().await?, plan).await?;
+    let load = Steady::start(&[world.client(0)], 2);
+
+    for (process, children) in CHILDREN {
+        let pid = world.stack.pid(process);
+        for child in children {
+            fell(folder.path(), process, child).await?;
+            let restarts = format!("child_restarts_total{{child=\"{child}\",reason=\"panic\"}}");
+            dev_stack::wait_for(&restarts, HEALED_WITHIN, || async {
+                match series(&world, process, &restarts).await {
+                    Some(1.0) => Ok(()),
+                    other => Err(format!("{other:?}")),
+                }
+            })
+            .await?;
+            world.stack.ready_one(process).await?;
+        }
+        ensure!(world.stack.pid(process) == pid, "{} did not heal by itself", process.name());
+    }
+
+    // This one takes its process along, because others settle what it held.
+    let process = Process::CommandApi(0);
+    let pid = world.stack.pid(process).context("it runs")?;
+    fell(folder.path(), process, "event-store").await?;
+    dev_stack::wait_for("another command-api", HEALED_WITHIN, || async {
+        match world.stack.pid(process) {
+            Some(now) if now != pid => Ok(()),
+            now => Err(format!("{now:?}")),
+        }
+    })
+    .await?;
+    world.stack.ready_one(process).await?;
+
+    let told = load.end().await;
+    println!("{} commands", told.len());
+    let unsettled: Vec<_> =
+        told.iter().filter(|told| !matches!(told.outcome, Outcome::Accepted(_))).collect();
+    ensure!(unsettled.is_empty(), "{unsettled:#?}");
+    let (session, broker) = (world.session().await?, &world.stack.addresses().broker);
+    let expected = Expectations { told, complete: true };
+    dev_stack::wait_for("every promise to be kept", Duration::from_secs(90), || async {
+        let dump = Dump::take(&session, broker, Duration::from_secs(60)).await;
+        let dump = dump.map_err(|error| format!("{error:#}"))?;
+        let violations = verify(&dump, &expected);
+        if violations.is_empty() { Ok(()) } else { Err(format!("{violations:#?}")) }
+    })
+    .await?;
+    world
+        .finish_after(|line| {
+            ["the test asked for it", "child fell", "child failed", "process failed", "slot "]
+                .iter()
+                .any(|announced| line.contains(announced))
+        })
+        .await
+}

@@ -1,0 +1,265 @@
+//! More requests than the system can do: an open loop at a multiple of the measured capacity, whatever
+//! the answers are, while somebody watches memory and the admin port.
+
+use crate::check::{Expectations, verify};
+use crate::client::{Client, Outcome, Told};
+use crate::dump::Dump;
+use crate::world::World;
+use anyhow::{Context, ensure};
+use dev_stack::Process;
+use dev_stack::demo::{create_order, items};
+use hyper::Method;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+/// Clients of the closed loop that measures the capacity.
+const CLIENTS: usize = 32;
+/// How long it measures.
+const MEASURE: Duration = Duration::from_secs(4);
+/// Requests of the open loop that may be on their way; a machine that cannot even send them in time
+/// must not pile them up.
+const SENT_MAX: usize = 8_000;
+
+/// What came of it. Latencies in milliseconds, sorted.
+#[derive(Debug, Default)]
+struct Overloaded {
+    /// Commands per second that patient clients got done.
+    capacity: f64,
+    /// Commands per second that were sent.
+    rate: f64,
+    /// Of commands accepted while the capacity was measured: what the machine can do now.
+    capacity_ms: Vec<f64>,
+    /// Of accepted commands, from sending to answer.
+    accepted_ms: Vec<f64>,
+    /// Of refusals.
+    refused_ms: Vec<f64>,
+    /// Refusals by code.
+    refused: BTreeMap<String, u64>,
+    /// What each sender was told, the measuring ones included; what was unknown is settled.
+    told: Vec<Told>,
+    /// How many had to be settled.
+    unknown: usize,
+    /// Resident memory of `command-api` before, and at most, in MiB.
+    rss_mib: (f64, f64),
+    /// Of probes of `/livez` and `/metrics` of `command-api`.
+    probes_ms: Vec<f64>,
+}
+
+/// Memory that an overload may cost, in MiB.
+const GROWTH_MIB_MAX: f64 = 128.0;
+/// How long the stores may take to hold all of it.
+const SETTLED_WITHIN: Duration = Duration::from_secs(120);
+
+/// Sends `factor` times the capacity for `length`, and errs unless what is accepted is fast, memory
+/// stays bounded, the admin port answers, and the stores hold exactly what was accepted. Prints what it
+/// saw.
+pub async fn survives_overload(world: &World, factor: f64, length: Duration) -> anyhow::Result<()> {
+    let seen = overload(world, factor, length).await?;
+    println!("{}", seen.report());
+    // A machine that others use is slow at capacity already; overload must not make it much worse.
+    let limit = f64::max(1_000.0, 2.0 * quantile(&seen.capacity_ms, 0.99));
+    let accepted = quantile(&seen.accepted_ms, 0.99);
+    ensure!(accepted < limit, "accepted commands took {accepted:.0} ms");
+    ensure!(!seen.refused.is_empty(), "nothing was refused: this was no overload");
+    let share = seen.accepted_ms.len() as f64 / (seen.capacity * length.as_secs_f64());
+    ensure!(share > 0.3, "only {share:.2} of what is done at capacity was accepted");
+    let (before, peak) = seen.rss_mib;
+    ensure!(peak - before < GROWTH_MIB_MAX, "memory grew from {before:.0} to {peak:.0} MiB");
+    // A few may meet a machine that does not run us at all.
+    let probes = quantile(&seen.probes_ms, 0.95);
+    ensure!(probes < 100.0, "the admin port took {probes:.0} ms");
+
+    let (session, broker) = (world.session().await?, &world.stack.addresses().broker);
+    let expected = Expectations { told: seen.told, complete: true };
+    dev_stack::wait_for("every promise to be kept", SETTLED_WITHIN, || async {
+        let dump = Dump::take(&session, broker, SETTLED_WITHIN / 2).await;
+        let dump = dump.map_err(|error| format!("{error:#}"))?;
+        let violations = verify(&dump, &expected);
+        let shown = &violations[..violations.len().min(10)];
+        if violations.is_empty() { Ok(()) } else { Err(format!("{shown:#?}")) }
+    })
+    .await?;
+    Ok(())
+}
+
+/// The value that a share of them does not exceed; 0 of none.
+fn quantile(sorted: &[f64], share: f64) -> f64 {
+    let last = sorted.len().saturating_sub(1);
+    sorted.get((last as f64 * share).round() as usize).copied().unwrap_or_default()
+}
+
+/// Measures the capacity, then sends `factor` times as much for `length`.
+async fn overload(world: &World, factor: f64, length: Duration) -> anyhow::Result<Overloaded> {
+    let client = world.client(0);
+    let process = Process::CommandApi(0);
+    let pid = world.stack.pid(process).context("command-api runs")?;
+    let admin = world.stack.addresses().admin(process).context("an admin port")?.to_owned();
+    let mut result = Overloaded::default();
+    for (told, took) in capacity(&client).await? {
+        if matches!(told.outcome, Outcome::Accepted(_)) {
+            result.capacity_ms.push(took.as_secs_f64() * 1_000.0);
+        }
+        result.told.push(told);
+    }
+    result.capacity_ms.sort_by(f64::total_cmp);
+    result.capacity = result.capacity_ms.len() as f64 / MEASURE.as_secs_f64();
+    result.rate = result.capacity * factor;
+    let before = resident_mib(pid)?;
+
+    // On a thread of their own: what they measure must not wait for the clients' tasks.
+    let watching = tokio::task::spawn_blocking(move || watch(&admin, pid, length));
+    let (sent, watched) = tokio::join!(flood(&client, result.rate, length), watching);
+    let (peak, mut probes) = watched??;
+    probes.sort_by(f64::total_cmp);
+    result.rss_mib = (before, peak);
+    result.probes_ms = probes;
+    for (mut told, took) in sent? {
+        let ms = took.as_secs_f64() * 1_000.0;
+        match &told.outcome {
+            Outcome::Accepted(_) => result.accepted_ms.push(ms),
+            Outcome::Refused(429 | 503, code) => {
+                *result.refused.entry(code.clone()).or_default() += 1;
+                result.refused_ms.push(ms);
+            }
+            Outcome::Refused(status, code) => anyhow::bail!("refused with {status} {code}"),
+            Outcome::Unknown(_) => {
+                result.unknown += 1;
+                told.outcome = settle(&client, &told).await;
+            }
+        }
+        result.told.push(told);
+    }
+    result.accepted_ms.sort_by(f64::total_cmp);
+    result.refused_ms.sort_by(f64::total_cmp);
+    Ok(result)
+}
+
+impl Overloaded {
+    /// In a few lines, for people.
+    fn report(&self) -> String {
+        let line = |name: &str, sorted: &[f64]| {
+            let [p50, p99, max] = [0.5, 0.99, 1.0].map(|share| quantile(sorted, share));
+            format!("{name}: {}, p50 {p50:.0} ms, p99 {p99:.0} ms, max {max:.0} ms\n", sorted.len())
+        };
+        format!(
+            "capacity {:.0}/s, sent {:.0}/s\n{}{}{}{}refusals {:?}, unknown {}\nmemory {:.0} MiB before, {:.0} at most",
+            self.capacity,
+            self.rate,
+            line("at capacity", &self.capacity_ms),
+            line("accepted", &self.accepted_ms),
+            line("refused", &self.refused_ms),
+            line("probes", &self.probes_ms),
+            self.refused,
+            self.unknown,
+            self.rss_mib.0,
+            self.rss_mib.1,
+        )
+    }
+}
+
+/// Probes the admin port, on a new connection each time, and looks at the memory; gives the most of
+/// it, and how long each probe took.
+fn watch(admin: &str, pid: u32, length: Duration) -> anyhow::Result<(f64, Vec<f64>)> {
+    let (mut peak, mut probes) = (0.0, Vec::new());
+    let started = Instant::now();
+    while started.elapsed() < length {
+        for path in ["/livez", "/metrics"] {
+            let asked = Instant::now();
+            let mut stream = TcpStream::connect(admin)?;
+            stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+            write!(stream, "GET {path} HTTP/1.0\r\nHost: {admin}\r\n\r\n")?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            probes.push(asked.elapsed().as_secs_f64() * 1_000.0);
+            ensure!(answer.starts_with("HTTP/1.0 200"), "{path}: {answer}");
+        }
+        peak = f64::max(peak, resident_mib(pid)?);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok((peak, probes))
+}
+
+/// Patient clients, each with one command at a time.
+async fn capacity(client: &Client) -> anyhow::Result<Vec<(Told, Duration)>> {
+    let started = Instant::now();
+    let mut clients = JoinSet::new();
+    for _ in 0..CLIENTS {
+        let client = client.clone();
+        clients.spawn(async move {
+            let mut told = Vec::new();
+            while started.elapsed() < MEASURE {
+                told.push(create(&client).await);
+            }
+            told
+        });
+    }
+    let told = clients.join_all().await.concat();
+    for (one, _) in &told {
+        let is_certain =
+            matches!(one.outcome, Outcome::Accepted(_) | Outcome::Refused(429 | 503, _));
+        ensure!(is_certain, "while nothing was wrong: {one:?}");
+    }
+    Ok(told)
+}
+
+/// Commands at a fixed rate, whatever becomes of them.
+async fn flood(
+    client: &Client,
+    rate: f64,
+    length: Duration,
+) -> anyhow::Result<Vec<(Told, Duration)>> {
+    let started = Instant::now();
+    let mut sent = JoinSet::new();
+    let mut answers = Vec::new();
+    let mut due = started;
+    while due < started + length {
+        tokio::time::sleep_until(due.into()).await;
+        while let Some(answer) = sent.try_join_next() {
+            answers.push(answer?);
+        }
+        if sent.len() < SENT_MAX {
+            let client = client.clone();
+            sent.spawn(async move { create(&client).await });
+        }
+        due += Duration::from_secs_f64(1.0 / rate);
+    }
+    while let Some(answer) = sent.join_next().await {
+        answers.push(answer?);
+    }
+    Ok(answers)
+}
+
+/// One command, sent once, and how long its answer took.
+async fn create(client: &Client) -> (Told, Duration) {
+    let id = Uuid::now_v7();
+    let key = id.to_string();
+    let sent = Instant::now();
+    let outcome = client.send(Method::POST, "/v1/orders", &key, &body(id)).await;
+    (Told { aggregate_id: Some(id), key, outcome }, sent.elapsed())
+}
+
+async fn settle(client: &Client, told: &Told) -> Outcome {
+    let id = told.aggregate_id.unwrap_or_default();
+    client.settle(Method::POST, "/v1/orders", &told.key, &body(id)).await
+}
+
+/// The same for the same order.
+fn body(id: Uuid) -> serde_json::Value {
+    let mut body = create_order(id, items(1));
+    body["order_id"] = json!(id);
+    body
+}
+
+/// Resident memory of a process, in MiB.
+fn resident_mib(pid: u32) -> anyhow::Result<f64> {
+    let path = format!("/proc/{pid}/status");
+    let status = std::fs::read_to_string(&path).with_context(|| path.clone())?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()).with_context(|| path.clone())?;
+    Ok(kib.parse::<f64>()? / 1024.0)
+}
