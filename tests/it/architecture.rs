@@ -1,7 +1,7 @@
 //! Which crate may depend on which. A new edge is a decision: it goes into this table.
 
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 /// Crate, and what it may name of ours.
@@ -92,4 +92,31 @@ fn crates_depend_only_on_what_the_table_allows() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// The dependencies of a selection of packages, each with the features that it is built with. Some are
+/// built twice: for programs, and for what runs while they are built.
+fn built_with(selection: &[&str]) -> BTreeSet<String> {
+    let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["tree", "--offline", "--locked", "--edges", "normal,build", "--prefix", "none"])
+        .args(["--format", "{p} with {f}"])
+        .args(selection)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let tree = String::from_utf8_lossy(&output.stdout);
+    tree.lines().map(|line| line.trim_end_matches(" (*)").to_owned()).collect()
+}
+
+/// `cargo run` builds the stack, and the stack builds the others: what both need is built once.
+#[test]
+fn every_selection_of_packages_builds_dependencies_alike() {
+    let all = built_with(&["--workspace"]);
+    assert!(all.len() > 200, "{all:?}");
+    for package in ["dev-stack", "system-tests"] {
+        let alone = built_with(&["--package", package]);
+        let twice: Vec<_> = alone.difference(&all).collect();
+        assert!(twice.is_empty(), "built again for {package}: {twice:#?}");
+    }
 }

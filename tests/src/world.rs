@@ -51,8 +51,6 @@ pub fn seed() -> u64 {
 pub struct Plan {
     /// How many processes of each kind there are.
     pub replicas: Replicas,
-    /// Topics on disk, so that the broker may die.
-    pub keep_topics: bool,
     /// Environment of all workers.
     pub env: Vec<(String, String)>,
     /// Environment of some processes, `esctl` among them.
@@ -96,7 +94,6 @@ impl World {
         env.push(("TEST_POISON".to_owned(), poison.display().to_string()));
         let options = StackOptions {
             data_dir: folder.path().to_owned(),
-            keep_topics: plan.keep_topics,
             addresses,
             output: Output::new(&folder.path().join("logs"), false)?,
             env,

@@ -159,9 +159,19 @@ impl EventStore {
         &self,
         request: CommandRequest<A>,
     ) -> Result<Outcome, ExecuteError<A::Error>> {
+        self.execute_by(request, self.latest()).await
+    }
+
+    /// The same for a caller who waits until `deadline` and no longer than anyone may. The error that
+    /// it gets then says whether the command was done; what is on its way goes on.
+    pub async fn execute_by<A: Aggregate>(
+        &self,
+        request: CommandRequest<A>,
+        deadline: Instant,
+    ) -> Result<Outcome, ExecuteError<A::Error>> {
         let started = Instant::now();
         let name = request.name;
-        let result = self.answer(request, started + self.shared.config.wait()).await;
+        let result = self.answer(request, deadline.min(self.latest())).await;
         let outcome = match &result {
             Ok(outcome) if outcome.replayed => "replayed",
             Ok(outcome) if outcome.events.is_empty() => "unchanged",
@@ -213,6 +223,18 @@ impl EventStore {
             }
             None => Err(ExecuteError::Unknown { command_id }),
         }
+    }
+
+    /// Whether a sending of this command is at work in this process. While one is, another sending
+    /// that cannot be served must not be told "not done".
+    #[must_use]
+    pub fn is_at_work(&self, command_id: Uuid) -> bool {
+        self.shared.sendings.contains(command_id)
+    }
+
+    /// When an answer that is asked for now must be there.
+    pub(crate) fn latest(&self) -> Instant {
+        Instant::now() + self.shared.config.wait()
     }
 
     pub(crate) fn shared(&self) -> &Shared {

@@ -140,7 +140,7 @@ where
     process_metrics::register(name, version).context("register process metrics")?;
     let readiness = Readiness::default();
     let addresses = Addresses::new(std::env::var_os(addresses::VARIABLE).map(PathBuf::from));
-    let admin = admin::start(shell.admin.listen, readiness.clone())?;
+    let admin = admin::start(&shell.admin, readiness.clone())?;
     addresses.publish("admin", admin)?;
 
     let grace = shell.shutdown;

@@ -112,7 +112,6 @@ impl ChaosOptions {
         });
         Plan {
             replicas: self.replicas,
-            keep_topics: true,
             env: Vec::new(),
             env_of: settings.chain(self.env.iter().cloned()).collect(),
             proxied: true,

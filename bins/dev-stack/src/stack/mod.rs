@@ -69,10 +69,8 @@ async fn end(child: &Supervised) -> anyhow::Result<()> {
 /// What a stack is made of.
 #[derive(Debug, Clone)]
 pub struct StackOptions {
-    /// Where the engine and, if `keep_topics`, the broker keep their data.
+    /// Where the engine and the broker keep their data.
     pub data_dir: PathBuf,
-    /// Topics on disk instead of in memory.
-    pub keep_topics: bool,
     /// Where everything listens.
     pub addresses: Addresses,
     /// Where the children's logs go.
