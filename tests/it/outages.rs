@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 const SOON: Duration = Duration::from_secs(60);
+/// As configured by default, and as the projections are.
+const SLOTS: usize = 16;
+const CONSUMERS: usize = 2;
 /// How long a target is away.
 const OUTAGE: Duration = Duration::from_secs(15);
 /// More attempts per second than a breaker's probes, the consumers' own retries and the pauses of all
@@ -54,6 +57,11 @@ async fn load(clients: Vec<Client>, stop: &AtomicBool) -> Vec<Uuid> {
 
 /// The sum of a metric's series that have all these labels.
 async fn metric(world: &World, process: Process, name: &str, labels: &[&str]) -> f64 {
+    series(world, process, name, labels).await.into_iter().sum()
+}
+
+/// The values of those series.
+async fn series(world: &World, process: Process, name: &str, labels: &[&str]) -> Vec<f64> {
     let address = world.stack.addresses().metrics(process).unwrap_or_default();
     let answer = world.client(0).http.get(&format!("http://{address}/metrics")).await;
     let text = answer.map(|answer| answer.body.as_str().unwrap_or_default().to_owned());
@@ -62,7 +70,7 @@ async fn metric(world: &World, process: Process, name: &str, labels: &[&str]) ->
         line.split(['{', ' ']).next() == Some(name) && labels.iter().all(|part| line.contains(part))
     };
     let values = text.lines().filter(is_meant).filter_map(|line| line.rsplit(' ').next());
-    values.filter_map(|value| value.parse::<f64>().ok()).sum()
+    values.filter_map(|value| value.parse::<f64>().ok()).collect()
 }
 
 /// Nothing is left to do, and every promise is kept.
@@ -278,6 +286,12 @@ async fn while_the_letters_cannot_be_stored_their_aggregates_wait_and_no_other()
     let world = World::start_with(hooked_binaries().await?, plan()).await?;
     let session = world.session().await?;
     let client = world.client(0);
+    // Letters are loaded before the work on a slot begins: first all slots are at work.
+    wait_for("all slots to be at work", SOON, || async {
+        let at_work = series(&world, Process::ProjectionWorker(0), "cdc_lag_seconds", &[]).await;
+        if at_work.len() == CONSUMERS * SLOTS { Ok(()) } else { Err(format!("{at_work:?}")) }
+    })
+    .await?;
     let port = world.stack.addresses().engine_faults.clone().context("a fault port")?;
     let faults = format!("http://{port}/faults");
     let rule: Value =

@@ -20,8 +20,8 @@ const PAUSES: BackoffConfig = BackoffConfig { initial_ms: 20, max_ms: 1_000 };
 pub(crate) enum Changed {
     /// It is stored.
     Applied,
-    /// Somebody else's change came first: what is there now.
-    Lost(Option<Stored>),
+    /// Somebody else's change came first.
+    Lost,
 }
 
 /// What is to be changed into what.
@@ -88,7 +88,7 @@ pub(crate) async fn make(
                 }
                 tokio::time::sleep(backoff.next_pause()).await;
             }
-            _ => return Ok(Changed::Lost(now)),
+            _ => return Ok(Changed::Lost),
         }
     }
 }

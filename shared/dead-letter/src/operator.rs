@@ -219,7 +219,7 @@ impl Operator {
     async fn change(&self, from: &Stored, to: &Letter) -> Result<(), OperatorError> {
         match change::make(&self.table, Change::Replace(from, to)).await? {
             Changed::Applied => Ok(()),
-            Changed::Lost(_) => Err(OperatorError::Changed),
+            Changed::Lost => Err(OperatorError::Changed),
         }
     }
 

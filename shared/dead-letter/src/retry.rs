@@ -215,7 +215,7 @@ impl Attempt<'_> {
         let from = Stored::Letter(from.clone());
         match change::make(self.store, Change::Replace(&from, to)).await? {
             Changed::Applied => Ok(Ok(())),
-            Changed::Lost(_) => {
+            Changed::Lost => {
                 let Key { consumer, aggregate_id, .. } = &to.key;
                 debug!(consumer, %aggregate_id, "somebody else changed the dead letter");
                 Ok(Err(Left))

@@ -49,7 +49,7 @@ impl Poison {
     /// Whether the event is meant.
     pub(crate) fn hits(&self, consumer: &str, event_id: Uuid, event_type: &str) -> bool {
         let is_event = match &self.events {
-            Poisoned::Every(number) => event_id.as_u128() % u128::from(*number) == 0,
+            Poisoned::Every(number) => event_id.as_u128().is_multiple_of(u128::from(*number)),
             Poisoned::OfType(name) => name == event_type,
             Poisoned::One(id) => *id == event_id,
         };

@@ -13,8 +13,7 @@ const TRANSPORT_MAX: usize = 2;
 /// P11: every letter is of an aggregate that was poisoned for that consumer, an outage makes none, and
 /// none is left. That what waited was handled in order, once, is seen by P7, P8 and P9.
 pub(super) fn only_poison_stops(evidence: &Evidence<'_>) -> Vec<String> {
-    let poison: Vec<Poison> =
-        evidence.history.faults.iter().filter_map(|fault| Poison::of_fault(fault)).collect();
+    let poison: Vec<Poison> = evidence.history.faults.iter().filter_map(Poison::of_fault).collect();
     let looks = evidence.samples.iter().map(|sample| &sample.letters);
     let mut violations = Vec::new();
     for letters in looks.chain([&evidence.dump.letters]) {

@@ -53,12 +53,13 @@ async fn after_the_pause_a_single_probe_decides() {
     let probe = breaker.pass().await;
     assert_eq!(breaker.machine().state.name(), "half_open");
     let other = breaker.clone();
-    let waiting = tokio::spawn(async move { other.pass().await.succeeded() });
+    let mut waiting = tokio::task::JoinSet::new();
+    waiting.spawn(async move { other.pass().await.succeeded() });
     tokio::time::sleep(Duration::from_secs(60)).await;
-    assert!(!waiting.is_finished(), "one probe at a time");
+    assert!(waiting.try_join_next().is_none(), "one probe at a time");
     assert_eq!(breaker.try_pass().err().map(|open| open.retry_after), Some(Duration::ZERO));
     probe.succeeded();
-    waiting.await.expect("let through");
+    waiting.join_next().await.expect("one task").expect("let through");
     assert!(breaker.is_closed());
 }
 
