@@ -17,3 +17,4 @@ mod scaling;
 mod settling;
 mod verify;
 mod zoo;
+mod zoo_scripts;

@@ -35,7 +35,7 @@ async fn until(mut fired: impl AsyncFnMut() -> bool) {
 pub(super) struct Nemesis<'a> {
     world: &'a World,
     recorder: Recorder,
-    port: EnginePort,
+    pub(super) port: EnginePort,
     /// One at a time per process: a stopped process cannot be terminated, and an engine that is down
     /// cannot be told anything.
     turns: HashMap<Process, Mutex<()>>,

@@ -2,7 +2,7 @@
 
 use super::delivered::consumers;
 use super::{Evidence, Verdict};
-use crate::dump::{Announced, Cursors, SlotRow, slot_of};
+use crate::dump::{Progress, SlotRow, slot_of};
 use crate::history::Place;
 use serde::Serialize;
 use std::collections::HashMap;
@@ -20,8 +20,10 @@ pub struct Sample {
 }
 
 /// Events that lie before their slot's checkpoint and that a consumer of its group has not handled.
-/// The cursors must have been read after the slots.
-pub fn ahead_of_work(slots: &[SlotRow], announced: &[Announced], cursors: &Cursors) -> Vec<String> {
+/// What is older than the beginning of a consumer's log is not in the checkpoint until its scan of the
+/// ledger is done.
+pub fn ahead_of_work(progress: &Progress) -> Vec<String> {
+    let Progress { slots, catching_up, announced, cursors } = progress;
     let mut checkpoints: HashMap<(&str, u32), i64> = HashMap::new();
     let mut number: HashMap<&str, u32> = HashMap::new();
     for row in slots {
@@ -36,6 +38,10 @@ pub fn ahead_of_work(slots: &[SlotRow], announced: &[Announced], cursors: &Curso
             let Some(slots) = number.get(group) else { continue };
             let slot = slot_of(event.token, *slots);
             let Some(checkpoint) = checkpoints.get(&(*group, slot)) else { continue };
+            let scanned = catching_up.get(&((*consumer).to_owned(), slot));
+            if scanned.is_some_and(|log_from_us| event.written_us < *log_from_us) {
+                continue;
+            }
             let cursors = cursors.get(&event.aggregate_id);
             let handled = cursors.and_then(|cursors| cursors.get(*consumer)).copied();
             if event.written_us < *checkpoint && handled < Some(event.version) {

@@ -2,7 +2,7 @@
 //! that it breaks.
 
 use super::*;
-use crate::dump::{Announced, Dump, SlotRow, StoredEvent, WriterRow};
+use crate::dump::{Announced, Dump, Progress, SlotRow, StoredEvent, WriterRow};
 use crate::history::{Command, Fault, History, Kind, Lookup, Place, Read, Reply, Reuse, Sending};
 use domain::{CommitPlace, EventMetadata};
 use messaging::ReceivedMessage;
@@ -492,19 +492,28 @@ fn a_checkpoint_that_moves_back() {
 #[test]
 fn a_checkpoint_ahead_of_the_work() {
     rejects(&["P10"], |run| {
-        let announced = [Announced {
+        let announced = vec![Announced {
             aggregate_id: ORDER,
             aggregate_type: "order".to_owned(),
             version: 3,
             token: 5,
             written_us: 150,
         }];
-        let slots = &run.samples[1].slots;
-        run.dump.cursors.get_mut(&ORDER).unwrap().insert("relay".to_owned(), 3);
-        assert!(ahead_of_work(slots, &announced, &run.dump.cursors).is_empty());
-        let mut behind = run.dump.cursors.clone();
-        behind.get_mut(&ORDER).unwrap().insert("relay".to_owned(), 2);
-        run.samples[1].ahead = Some(ahead_of_work(slots, &announced, &behind));
+        let slots = run.samples[1].slots.clone();
+        let slot = slots[0].slot;
+        let cursors = run.dump.cursors.clone();
+        let mut progress = Progress { slots, announced, cursors, ..Progress::default() };
+        let relay_at = |progress: &mut Progress, version| {
+            progress.cursors.get_mut(&ORDER).unwrap().insert("relay".to_owned(), version);
+        };
+        relay_at(&mut progress, 3);
+        assert!(ahead_of_work(&progress).is_empty());
+        relay_at(&mut progress, 2);
+        // Older than the log that is followed: the scan of the ledger will come to it.
+        progress.catching_up.insert(("relay".to_owned(), slot), 151);
+        assert!(ahead_of_work(&progress).is_empty());
+        progress.catching_up.insert(("relay".to_owned(), slot), 150);
+        run.samples[1].ahead = Some(ahead_of_work(&progress));
     });
 }
 

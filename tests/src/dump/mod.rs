@@ -4,7 +4,8 @@ mod progress;
 mod rows;
 mod topics;
 
-pub use progress::{Announced, Cursors, SlotRow, WriterRow, progress, slot_of};
+pub(crate) use progress::writers;
+pub use progress::{Announced, Cursors, Progress, SlotRow, WriterRow, slot_of};
 pub use rows::{ReadModels, Row};
 pub use topics::Topics;
 

@@ -50,14 +50,43 @@ pub fn slot_of(token: i64, slots: u32) -> u32 {
     u32::try_from((place * i128::from(slots)) >> 64).unwrap_or_default()
 }
 
-/// Slots first, then what was announced, then the cursors. In this order nothing can be seen that
-/// was not so: a cursor that is behind now was behind when the checkpoint was read.
-pub async fn progress(
-    session: &Session,
-) -> anyhow::Result<(Vec<SlotRow>, Vec<Announced>, Cursors)> {
-    let slots = slots(session).await?;
-    let announced = announced(session).await?;
-    Ok((slots, announced, cursors(session).await?))
+/// How far consumers are.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Every slot.
+    pub slots: Vec<SlotRow>,
+    /// Consumers and slots whose ledger is still being scanned, and from when on their log is
+    /// followed, in microseconds since 1970.
+    pub catching_up: HashMap<(String, u32), i64>,
+    /// What was announced.
+    pub announced: Vec<Announced>,
+    /// What was handled.
+    pub cursors: Cursors,
+}
+
+impl Progress {
+    /// Slots first, then what was announced, then the cursors. In this order nothing can be seen that
+    /// was not so: a cursor that is behind now was behind when the checkpoint was read.
+    pub async fn read(session: &Session) -> anyhow::Result<Self> {
+        let slots = slots(session).await?;
+        let catching_up = catching_up(session).await?;
+        let announced = announced(session).await?;
+        Ok(Self { slots, catching_up, announced, cursors: cursors(session).await? })
+    }
+}
+
+async fn catching_up(session: &Session) -> anyhow::Result<HashMap<(String, u32), i64>> {
+    let text = "SELECT consumer, slot, log_from_us, done FROM catch_ups";
+    type Columns = (String, i32, Option<i64>, Option<bool>);
+    let mut found = HashMap::new();
+    let mut rows = session.query_iter(text, ()).await?.rows_stream::<Columns>()?;
+    while let Some((consumer, slot, log_from_us, done)) = rows.try_next().await? {
+        if done != Some(true) {
+            let log_from_us = log_from_us.context("a scan without a place in the log")?;
+            found.insert((consumer, u32::try_from(slot)?), log_from_us);
+        }
+    }
+    Ok(found)
 }
 
 async fn slots(session: &Session) -> anyhow::Result<Vec<SlotRow>> {
@@ -109,7 +138,7 @@ pub(super) async fn cursors(session: &Session) -> anyhow::Result<Cursors> {
     Ok(found)
 }
 
-pub(super) async fn writers(session: &Session) -> anyhow::Result<Vec<WriterRow>> {
+pub(crate) async fn writers(session: &Session) -> anyhow::Result<Vec<WriterRow>> {
     let text = "SELECT writer, state, counter FROM writers";
     let mut found = Vec::new();
     let mut rows =
