@@ -1,7 +1,7 @@
 //! Which crate may depend on which. A new edge is a decision: it goes into this table.
 
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 /// Crate, and what it may name of ours.
@@ -11,14 +11,34 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("leases", &["runtime"]),
     ("event-store", &["domain", "leases", "runtime"]),
     ("cdc", &["domain", "event-store", "leases", "runtime"]),
+    ("dead-letter", &["domain", "event-store", "cdc", "leases", "runtime"]),
     ("projection", &["domain", "event-store", "cdc", "leases", "runtime"]),
     ("messaging", &["domain", "event-store", "cdc", "leases", "runtime"]),
     ("embedded-scylla", &[]),
     ("command-api", &["domain", "event-store", "runtime"]),
-    ("projection-worker", &["cdc", "event-store", "leases", "projection", "runtime"]),
-    ("outbox-relay", &["cdc", "event-store", "leases", "messaging", "runtime"]),
+    (
+        "projection-worker",
+        &["cdc", "dead-letter", "event-store", "leases", "projection", "runtime"],
+    ),
+    ("outbox-relay", &["cdc", "dead-letter", "event-store", "leases", "messaging", "runtime"]),
+    (
+        "dlq-retrier",
+        &["cdc", "dead-letter", "event-store", "leases", "messaging", "projection", "runtime"],
+    ),
     ("query-api", &["domain", "event-store", "projection", "runtime"]),
-    ("esctl", &["domain", "cdc", "event-store", "leases", "messaging", "projection", "runtime"]),
+    (
+        "esctl",
+        &[
+            "domain",
+            "cdc",
+            "dead-letter",
+            "event-store",
+            "leases",
+            "messaging",
+            "projection",
+            "runtime",
+        ],
+    ),
     // The workers are its children, not its crates.
     ("dev-stack", &["messaging"]),
     ("system-tests", &["dev-stack", "domain", "event-store", "messaging"]),
@@ -38,6 +58,7 @@ const HEAVY: &[(&str, &[&str])] = &[
     ("fjall", &["embedded-scylla"]),
     ("scylla-cdc", &["cdc", "embedded-scylla", "system-tests"]),
     ("stateright", &["protocol-models"]),
+    ("opentelemetry-otlp", &["runtime"]),
 ];
 
 #[test]
@@ -72,4 +93,31 @@ fn crates_depend_only_on_what_the_table_allows() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// The dependencies of a selection of packages, each with the features that it is built with. Some are
+/// built twice: for programs, and for what runs while they are built.
+fn built_with(selection: &[&str]) -> BTreeSet<String> {
+    let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["tree", "--offline", "--locked", "--edges", "normal,build", "--prefix", "none"])
+        .args(["--format", "{p} with {f}"])
+        .args(selection)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let tree = String::from_utf8_lossy(&output.stdout);
+    tree.lines().map(|line| line.trim_end_matches(" (*)").to_owned()).collect()
+}
+
+/// `cargo run` builds the stack, and the stack builds the others: what both need is built once.
+#[test]
+fn every_selection_of_packages_builds_dependencies_alike() {
+    let all = built_with(&["--workspace"]);
+    assert!(all.len() > 200, "{all:?}");
+    for package in ["dev-stack", "system-tests"] {
+        let alone = built_with(&["--package", package]);
+        let twice: Vec<_> = alone.difference(&all).collect();
+        assert!(twice.is_empty(), "built again for {package}: {twice:#?}");
+    }
 }

@@ -1,5 +1,6 @@
 //! The commands that the README names.
 
+use anyhow::Context;
 use harness::binaries;
 use serde_json::Value;
 use std::path::Path;
@@ -66,6 +67,60 @@ async fn the_demo_verifies_every_hop_and_leaves_nothing_behind() -> anyhow::Resu
     assert_eq!(report["totals"]["commands"], 8);
     assert_eq!(report["order"]["status"], "delivered");
     assert_eq!(leftovers(temporary.path()), Vec::<String>::new());
+    Ok(())
+}
+
+/// What a container does against the stack that it was started with.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demo_runs_against_a_system_that_is_up_and_in_use() -> anyhow::Result<()> {
+    let world = harness::World::start(harness::Plan::default()).await?;
+    let addresses = world.stack.addresses();
+    let program = binaries().await?.path("dev-stack");
+    // The second time there are records of others on the topics.
+    for _ in 0..2 {
+        let output = Command::new(&program)
+            .args(["demo", "--json", "--command-api", &addresses.command_url()])
+            .args(["--query-api", &addresses.query_url(), "--scylla", &addresses.engine])
+            .args(["--brokers", &addresses.broker])
+            .output()
+            .await?;
+        let told = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{told}\n{}", String::from_utf8_lossy(&output.stderr));
+        let report: Value = serde_json::from_str(told.lines().last().unwrap_or_default())?;
+        assert_eq!((&report["ok"], &report["topic_events"]), (&true.into(), &8.into()), "{report}");
+    }
+    world.finish().await
+}
+
+/// A terminal sends its Ctrl-C to everything that runs in it.
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_ends_the_children_in_order() -> anyhow::Result<()> {
+    let program = binaries().await?.path("dev-stack");
+    let temporary = tempfile::tempdir()?;
+    let stack = Command::new(program)
+        .args(["bench", "--seconds", "60"])
+        .env_remove("CARGO")
+        .env("TMPDIR", temporary.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()?;
+    let limit = std::time::Duration::from_secs(60);
+    dev_stack::wait_for("all six children", limit, || async {
+        let found = leftovers(temporary.path());
+        if found.len() >= 8 { Ok(()) } else { Err(format!("{found:#?}")) }
+    })
+    .await?;
+    let group = rustix::process::Pid::from_raw(stack.id().context("it runs")?.cast_signed());
+    rustix::process::kill_process_group(group.context("a pid")?, rustix::process::Signal::INT)?;
+    let output = tokio::time::timeout(limit, stack.wait_with_output()).await??;
+    let told = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    for wrong in ["asked to end twice", "starting it again", "panicked"] {
+        assert!(!told.contains(wrong), "{told}");
+    }
+    assert_eq!(leftovers(temporary.path()), Vec::<String>::new(), "{told}");
     Ok(())
 }
 

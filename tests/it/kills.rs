@@ -55,7 +55,7 @@ async fn work(client: Client, commands: usize, seed: u64) -> Vec<Told> {
 
 async fn survive_kills_of(process: Process) -> anyhow::Result<()> {
     let seed = seed();
-    let world = World::start(Plan { keep_topics: true, ..Plan::default() }).await?;
+    let world = World::start(Plan::default()).await?;
     let done = Arc::new(AtomicBool::new(false));
     let clients = (0..CLIENTS).map(|index| {
         let each = COMMANDS.div_ceil(CLIENTS as usize);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn events_wait_for_the_broker_and_arrive_in_order() -> anyhow::Result<()> {
-    let world = World::start(Plan { keep_topics: true, ..Plan::default() }).await?;
+    let world = World::start(Plan::default()).await?;
     let client = world.client(0);
     try_join_all((0..20).map(|_| client.create())).await?;
     world.stack.stop(Process::Broker, Signal::Kill).await?;

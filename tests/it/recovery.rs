@@ -77,7 +77,7 @@ async fn recovers_from(world: &World, process: Process) -> anyhow::Result<Durati
 #[tokio::test(flavor = "multi_thread")]
 async fn after_the_death_of_any_worker_all_is_in_its_place_within_30_seconds() -> anyhow::Result<()>
 {
-    let world = World::start(Plan { keep_topics: true, ..Plan::command_apis(2) }).await?;
+    let world = World::start(Plan::command_apis(2)).await?;
     for process in [
         Process::CommandApi(0),
         Process::ProjectionWorker(0),

@@ -10,7 +10,6 @@ async fn a_second_start_continues_where_the_first_stopped() -> anyhow::Result<()
     let options = || -> anyhow::Result<StackOptions> {
         Ok(StackOptions {
             data_dir: folder.path().to_owned(),
-            keep_topics: true,
             addresses: Addresses::free(Replicas::default())?,
             output: Output::new(&folder.path().join("logs"), false)?,
             env: Vec::new(),
@@ -20,12 +19,12 @@ async fn a_second_start_continues_where_the_first_stopped() -> anyhow::Result<()
     };
     let silent = Narrator { speaks: false };
     let first = Stack::start(binaries().await?, options()?).await?;
-    let report = run(first.addresses(), &silent).await?;
+    let report = run(&first.addresses().into(), &silent).await?;
     assert_eq!(report.topic_events, 8);
     first.shutdown().await?;
 
     let second = Stack::start(binaries().await?, options()?).await?;
-    let report = run(second.addresses(), &silent).await?;
+    let report = run(&second.addresses().into(), &silent).await?;
     assert_eq!(report.topic_events, 16, "the topics hold what both runs published, each once");
     second.shutdown().await?;
     Ok(())

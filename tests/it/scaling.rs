@@ -3,7 +3,7 @@
 use anyhow::{Context, ensure};
 use dev_stack::{Process, Replicas, Signal};
 use futures::future::join_all;
-use harness::{Client, Dump, Expectations, Outcome, Plan, Progress, Told, World, verify};
+use harness::{Client, Dump, Expectations, Outcome, Plan, Told, World, progress, verify};
 use hyper::Method;
 use scylla::client::session::Session;
 use serde_json::json;
@@ -210,7 +210,7 @@ async fn idle_cost(client: &Client, metrics: &str) -> anyhow::Result<Requests> {
 /// Waits until nothing of the ledger is left to be scanned by consumers that came to a slot anew.
 async fn caught_up(session: &Session) -> anyhow::Result<()> {
     dev_stack::wait_for("every slot to be caught up", SOON, || async {
-        let progress = Progress::read(session).await.map_err(|error| format!("{error:#}"))?;
+        let progress = progress(session).await.map_err(|error| format!("{error:#}"))?;
         let left = progress.catching_up;
         if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
     })

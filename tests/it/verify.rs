@@ -49,7 +49,7 @@ async fn work(world: &World, orders: usize) -> anyhow::Result<Vec<Uuid>> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stack_at_work_has_no_differences_and_damage_is_found() -> anyhow::Result<()> {
     // On disk: with topics in memory the broker was seen to acknowledge a record, and not to have it.
-    let world = World::start(Plan { keep_topics: true, ..Plan::default() }).await?;
+    let world = World::start(Plan::default()).await?;
     let orders = work(&world, ORDERS).await?;
     // While more comes in: what is on its way is no difference.
     let (verified, worked) = tokio::join!(verify(&world, &["--rate", "20"]), work(&world, ORDERS));

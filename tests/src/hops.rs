@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 pub enum Hop {
     /// A worker to the engine.
     ToEngine(Process),
-    /// A relay to the broker.
+    /// A relay, or the retrier, to the broker.
     ToBroker(Process),
     /// Clients to a process that speaks HTTP.
     FromClients(Process),
@@ -31,7 +31,7 @@ impl Hops {
         for process in addresses.workers() {
             hops.add(Hop::ToEngine(process), &addresses.engine, None).await?;
             match process {
-                Process::OutboxRelay(_) => {
+                Process::OutboxRelay(_) | Process::DlqRetrier => {
                     hops.add(Hop::ToBroker(process), &addresses.broker, Some(broker)).await?;
                 }
                 Process::CommandApi(replica) => {

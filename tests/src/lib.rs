@@ -10,14 +10,17 @@ mod hops;
 mod proxy;
 mod world;
 
-pub use chaos::{ChaosOptions, Report, Scene, Strike, Timed, run as chaos, run_script, schedule};
+pub use chaos::{
+    ChaosOptions, Poison, PoisonEffect, Poisoned, Report, Scene, Strike, Timed, run as chaos,
+    run_script, schedule, set_poison,
+};
 pub use check::{
     Evidence, Expectations, Heal, Sample, Verdict, ahead_of_work, disagreements, judge, verify,
 };
 pub use client::{Client, Outcome, Told};
 pub use dump::{
-    Announced, Cursors, Dump, Events, Progress, ReadModels, Row, SlotRow, StoredEvent, Topics,
-    WriterRow, slot_of,
+    Announced, Cursors, Dump, Events, LetterRow, Progress, ReadModels, Row, SlotRow, StoredEvent,
+    Topics, WriterRow, letters, progress, slot_of,
 };
 pub use history::{
     Command, Fault, History, Kind, Lookup, Place, Read, Recorder, Reply, Reuse, Sending,

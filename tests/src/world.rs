@@ -1,5 +1,6 @@
 //! A stack of its own for one test.
 
+use crate::chaos::{Poison, set_poison};
 use crate::client::Client;
 use crate::hops::Hops;
 use anyhow::Context;
@@ -8,9 +9,13 @@ use dev_stack::{
 };
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
+use serde_json::Value;
 use std::path::Path;
 use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
+
+/// The file of a world that says which events are poisoned.
+const POISON: &str = "poison";
 
 /// The programs under test, built once per run.
 pub async fn binaries() -> anyhow::Result<&'static Binaries> {
@@ -46,8 +51,6 @@ pub fn seed() -> u64 {
 pub struct Plan {
     /// How many processes of each kind there are.
     pub replicas: Replicas,
-    /// Topics on disk, so that the broker may die.
-    pub keep_topics: bool,
     /// Environment of all workers.
     pub env: Vec<(String, String)>,
     /// Environment of some processes, `esctl` among them.
@@ -69,6 +72,8 @@ pub struct World {
     pub stack: Stack,
     /// The proxies; none unless the plan asked for them.
     pub hops: Hops,
+    /// What the processes were started from.
+    programs: Binaries,
     /// Data and logs; kept when the test ends without [`World::finish`].
     folder: Option<TempDir>,
 }
@@ -84,17 +89,19 @@ impl World {
         let folder = tempfile::Builder::new().prefix("system-test-").tempdir()?;
         let addresses = Addresses::free(plan.replicas)?;
         let hops = if plan.proxied { Hops::before(&addresses).await? } else { Hops::default() };
+        let poison = folder.path().join(POISON);
+        let mut env = plan.env;
+        env.push(("TEST_POISON".to_owned(), poison.display().to_string()));
         let options = StackOptions {
             data_dir: folder.path().to_owned(),
-            keep_topics: plan.keep_topics,
             addresses,
             output: Output::new(&folder.path().join("logs"), false)?,
-            env: plan.env,
+            env,
             env_of: plan.env_of,
             detours: hops.detours(),
         };
         match Stack::start(programs, options).await {
-            Ok(stack) => Ok(Self { stack, hops, folder: Some(folder) }),
+            Ok(stack) => Ok(Self { stack, hops, programs: programs.clone(), folder: Some(folder) }),
             Err(error) => {
                 let kept = folder.keep();
                 Err(error.context(format!("logs in {}", kept.join("logs").display())))
@@ -116,6 +123,27 @@ impl World {
             .build()
             .await
             .context("open a session for looking")
+    }
+
+    /// The operator's command line; its JSON.
+    pub async fn esctl(&self, arguments: &[&str]) -> anyhow::Result<Value> {
+        let output = tokio::process::Command::new(self.programs.path("esctl"))
+            .args(["-o", "json"])
+            .args(arguments)
+            .env("SCYLLA_NODES", &self.stack.addresses().engine)
+            .kill_on_drop(true)
+            .output()
+            .await?;
+        let (out, err) = (String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?);
+        anyhow::ensure!(output.status.success(), "esctl {arguments:?}: {err}");
+        serde_json::from_str(&out).with_context(|| format!("esctl {arguments:?} printed {out:?}"))
+    }
+
+    /// From now on these events cannot be handled, and no others; for a world of
+    /// [`hooked_binaries`].
+    pub fn poison(&self, poison: &[Poison]) -> anyhow::Result<()> {
+        let folder = self.folder.as_ref().context("the world is over")?;
+        set_poison(&folder.path().join(POISON), poison).context("poison events")
     }
 
     /// Kills a process, starts it again, and waits until it is ready.

@@ -9,7 +9,7 @@ use http_body_util::BodyExt;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 /// The bounds, shared by all requests.
 #[derive(Debug, Clone)]
@@ -43,8 +43,10 @@ impl Bodies {
         &self,
         headers: &HeaderMap,
         body: Body,
+        deadline: Instant,
     ) -> Result<Received, Problem> {
-        let arrived = timeout(self.within, self.collect(headers, body)).await;
+        let until = deadline.min(Instant::now() + self.within);
+        let arrived = timeout_at(until, self.collect(headers, body)).await;
         arrived.unwrap_or_else(|_| Err(problem::body_timeout()))
     }
 

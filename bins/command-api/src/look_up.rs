@@ -11,9 +11,10 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use domain::Version;
 use event_store::{Effect, LookUp};
+use runtime::http::context::RequestContext;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -41,6 +42,7 @@ enum Found<'a> {
 
 async fn look_up<A: Resource, S: Store>(
     State(api): State<Api<S>>,
+    Extension(context): Extension<RequestContext>,
     path: PathIds,
 ) -> Result<Response, Problem> {
     let unknown = problem::outcome(Effect::Unknown);
@@ -52,7 +54,9 @@ async fn look_up<A: Resource, S: Store>(
     let of_aggregate = identity::command_id(A::TYPE, named, &key);
     let command_ids: &[Uuid] =
         if aggregate_id == made { &[of_aggregate, create] } else { &[of_aggregate] };
-    let found = api.store.look_up::<A>(aggregate_id, command_ids).await;
+    let admitted = api.admission.admit(context.deadline).await;
+    let _place = admitted.map_err(|refused| problem::not_admitted(refused, Effect::Unknown))?;
+    let found = api.store.look_up::<A>(aggregate_id, command_ids, context.deadline).await;
     let found = found.map_err(|error| problem::of_look_up(&error))?;
     let (version, body) = match &found {
         LookUp::Done(outcome) => {

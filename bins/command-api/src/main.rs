@@ -36,7 +36,7 @@ async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
     let session = process.scylla(&scylla).await?;
     let settings = process.wait_for_schema(&session, &[event_store::MIGRATIONS]).await?;
     let store = EventStore::open(session, event_store, &settings).await?;
-    let router = routes::router(store.clone(), &requests);
+    let router = routes::router(store.clone(), &http, &requests);
     let listener = process.bind_http(&http).await?;
     let shutdown = process.shutdown();
     let served = store.clone();

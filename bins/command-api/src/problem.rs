@@ -6,6 +6,8 @@ use domain::{DomainError, RefusalKind, ValueError};
 use event_store::{BusyReason, Effect, ExecuteError};
 use std::time::Duration;
 
+use runtime::http::admission::Refused;
+
 pub(crate) use runtime::Problem;
 
 /// When another try is worth it, where nobody knows better.
@@ -37,9 +39,26 @@ pub(crate) fn busy(code: &'static str, detail: impl Into<String>) -> Problem {
     Problem::new(StatusCode::TOO_MANY_REQUESTS, code, detail).retry_after(SOON)
 }
 
+/// 429 or 503: there is too much to do, and nothing of this request was begun.
+pub(crate) fn not_admitted(refused: Refused, effect: Effect) -> Problem {
+    let problem = match refused {
+        Refused::QueueFull => busy("too_many_requests", "too many requests at once"),
+        Refused::QueueWait => {
+            unavailable("overloaded", "waited too long behind other requests; send it again")
+        }
+        Refused::Deadline => unavailable("deadline_passed", "its time was over before its turn"),
+    };
+    problem.outcome(outcome(effect))
+}
+
 /// 500: a defect of ours, met while a command was in hand.
 pub(crate) fn defect() -> Problem {
     Problem::internal("the request ran into a defect").outcome(outcome(Effect::Unknown))
+}
+
+/// 503: a wait ran out, or a dependency is away.
+fn unavailable(code: &'static str, detail: &'static str) -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, detail).retry_after(SOON)
 }
 
 /// As a document says it.
@@ -65,12 +84,9 @@ pub(crate) fn of_command<E: DomainError + 'static>(
 /// Why a look-up has no answer. It says nothing about the command that was asked for.
 pub(crate) fn of_look_up<E: DomainError + 'static>(error: &ExecuteError<E>) -> Problem {
     let problem = match error {
-        ExecuteError::Unavailable { .. } => Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "unavailable",
-            "what became of the command could not be read; ask again",
-        )
-        .retry_after(SOON),
+        ExecuteError::Unavailable { .. } => {
+            unavailable("unavailable", "what became of the command could not be read; ask again")
+        }
         _ => without_outcome(error, false),
     };
     problem.outcome(outcome(Effect::Unknown)).caused_by(error)
@@ -78,9 +94,6 @@ pub(crate) fn of_look_up<E: DomainError + 'static>(error: &ExecuteError<E>) -> P
 
 fn without_outcome<E: DomainError>(error: &ExecuteError<E>, creates: bool) -> Problem {
     let conflict = |code, detail: String| Problem::new(StatusCode::CONFLICT, code, detail);
-    let unavailable = |code, detail: &str| {
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, detail).retry_after(SOON)
-    };
     match error {
         ExecuteError::Refused { error, version } => match error.kind() {
             RefusalKind::NotFound => Problem::not_found(error.code(), error.to_string()),

@@ -16,44 +16,59 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, post, put};
 use axum::{Extension, Json, Router};
 use domain::{Aggregate, ValueError, Version};
-use event_store::{CommandRequest, EventStore, ExecuteError, LookUp, Outcome, StoredEventRef};
+use event_store::{
+    CommandRequest, Effect, EventStore, ExecuteError, LookUp, Outcome, StoredEventRef,
+};
+use runtime::http::admission::Admission;
 use runtime::http::context::RequestContext;
 use runtime::test_hooks::defect;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::marker::PhantomData;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 /// Who executes commands.
 pub(crate) trait Store: Clone + Send + Sync + 'static {
-    /// See [`EventStore::execute`].
+    /// See [`EventStore::execute_by`].
     fn execute<A: Aggregate>(
         &self,
         request: CommandRequest<A>,
+        deadline: Instant,
     ) -> impl Future<Output = Result<Outcome, ExecuteError<A::Error>>> + Send;
 
-    /// See [`EventStore::look_up`].
+    /// See [`EventStore::look_up_by`].
     fn look_up<A: Aggregate>(
         &self,
         aggregate_id: Uuid,
         command_ids: &[Uuid],
+        deadline: Instant,
     ) -> impl Future<Output = Result<LookUp, ExecuteError<A::Error>>> + Send;
+
+    /// See [`EventStore::is_at_work`].
+    fn is_at_work(&self, command_id: Uuid) -> bool;
 }
 
 impl Store for EventStore {
     async fn execute<A: Aggregate>(
         &self,
         request: CommandRequest<A>,
+        deadline: Instant,
     ) -> Result<Outcome, ExecuteError<A::Error>> {
-        EventStore::execute(self, request).await
+        self.execute_by(request, deadline).await
     }
 
     async fn look_up<A: Aggregate>(
         &self,
         aggregate_id: Uuid,
         command_ids: &[Uuid],
+        deadline: Instant,
     ) -> Result<LookUp, ExecuteError<A::Error>> {
-        EventStore::look_up::<A>(self, aggregate_id, command_ids).await
+        self.look_up_by::<A>(aggregate_id, command_ids, deadline).await
+    }
+
+    fn is_at_work(&self, command_id: Uuid) -> bool {
+        EventStore::is_at_work(self, command_id)
     }
 }
 
@@ -62,6 +77,7 @@ impl Store for EventStore {
 pub(crate) struct Api<S> {
     pub(crate) store: S,
     pub(crate) bodies: Bodies,
+    pub(crate) admission: Admission,
 }
 
 /// An aggregate that takes commands over HTTP.
@@ -125,7 +141,8 @@ impl<A: Aggregate, S: Store> Commands<A, S> {
     pub(crate) fn create<B: CommandBody<A> + 'static>(mut self) -> Self {
         let collection = self.collection;
         let handler = post(async move |State(api), Extension(context), path, request| {
-            let asked = receive::<A, B, S>(&api, path, request).await?;
+            let context: RequestContext = context;
+            let asked = receive::<A, B, S>(&api, &context, path, request).await?;
             let outcome = execute(&api, context, asked, true).await?;
             let location = format!("/v1/{collection}/{}", outcome.aggregate_id);
             let location = HeaderValue::from_str(&location).expect("a path of visible ASCII");
@@ -174,7 +191,7 @@ async fn change<A: Aggregate, B: CommandBody<A>, S: Store>(
     path: PathIds,
     request: Request,
 ) -> Result<Response, Problem> {
-    let asked = receive::<A, B, S>(&api, path, request).await?;
+    let asked = receive::<A, B, S>(&api, &context, path, request).await?;
     let outcome = execute::<A, B, S>(&api, context, asked, false).await?;
     Ok(answer(&outcome))
 }
@@ -182,6 +199,7 @@ async fn change<A: Aggregate, B: CommandBody<A>, S: Store>(
 /// Reads path, headers and body, in this order; the first fault is told.
 async fn receive<A: Aggregate, B: CommandBody<A>, S: Store>(
     api: &Api<S>,
+    context: &RequestContext,
     path: PathIds,
     request: Request,
 ) -> Result<Asked<B>, Problem> {
@@ -197,7 +215,7 @@ async fn receive<A: Aggregate, B: CommandBody<A>, S: Store>(
     }
     let (parts, body) = request.into_parts();
     let headers = CommandHeaders::read(&parts.headers)?;
-    let received = api.bodies.receive(&parts.headers, body).await?;
+    let received = api.bodies.receive(&parts.headers, body, context.deadline).await?;
     let mut body: B = match &received.bytes[..] {
         [] if B::MAY_BE_ABSENT => json::parse(b"{}")?,
         [] => return Err(Problem::malformed("malformed_json", "the command needs a body")),
@@ -230,6 +248,12 @@ async fn execute<A: Aggregate, B: CommandBody<A>, S: Store>(
     } else {
         identity::command_id(A::TYPE, named, &headers.idempotency_key)
     };
+    let admitted = api.admission.admit(context.deadline).await;
+    // Held until the answer is there. "Not done" would be wrong if an earlier sending took effect.
+    let _place = admitted.map_err(|refused| {
+        let at_work = api.store.is_at_work(command_id);
+        problem::not_admitted(refused, if at_work { Effect::Unknown } else { Effect::NotDone })
+    })?;
     let fingerprint = identity::fingerprint(A::TYPE, B::NAME, &body);
     let command = body
         .into_command(command_id)
@@ -246,7 +270,7 @@ async fn execute<A: Aggregate, B: CommandBody<A>, S: Store>(
         actor: None,
         trace_parent: context.trace_parent,
     };
-    let outcome = api.store.execute::<A>(request).await;
+    let outcome = api.store.execute::<A>(request, context.deadline).await;
     outcome.map_err(|error| problem::of_command(&error, creates))
 }
 

@@ -10,21 +10,24 @@ use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use domain::{Customer, Order};
 use event_store::Effect;
-use runtime::http::context::in_context;
+use runtime::HttpConfig;
+use runtime::http::admission::Admission;
+use runtime::http::context::{Terms, in_context};
 use std::any::Any;
 use tower_http::catch_panic::CatchPanicLayer;
 
 /// All routes of this process.
-pub(crate) fn router<S: Store>(store: S, limits: &RequestLimits) -> Router {
-    let refused_before_it_began = problem::outcome(Effect::NotDone);
+pub(crate) fn router<S: Store>(store: S, http: &HttpConfig, limits: &RequestLimits) -> Router {
+    let refused_before_it_began = Some(problem::outcome(Effect::NotDone));
+    let terms = Terms { outcome: refused_before_it_began, within: http.request_timeout() };
     Router::new()
         .merge(commands_of::<Order, S>("orders"))
         .merge(commands_of::<Customer, S>("customers"))
         .fallback(unknown_route)
         .method_not_allowed_fallback(unknown_method)
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(from_fn_with_state(Some(refused_before_it_began), in_context))
-        .with_state(Api { store, bodies: Bodies::new(limits) })
+        .layer(from_fn_with_state(terms, in_context))
+        .with_state(Api { store, bodies: Bodies::new(limits), admission: Admission::new(http) })
 }
 
 async fn unknown_route(uri: Uri) -> Problem {

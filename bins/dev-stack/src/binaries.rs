@@ -4,18 +4,20 @@ use anyhow::{Context, bail};
 use std::path::{Path, PathBuf};
 
 /// The programs that the stack starts, in the order of their folders.
-const PROGRAMS: [&str; 7] = [
+const PROGRAMS: [&str; 8] = [
     "embedded-scylla",
     "dev-stack",
     "esctl",
     "command-api",
     "projection-worker",
     "outbox-relay",
+    "dlq-retrier",
     "query-api",
 ];
 
 /// The programs that have test hooks.
-const HOOKED: [&str; 4] = ["command-api", "projection-worker", "outbox-relay", "query-api"];
+const HOOKED: [&str; 5] =
+    ["command-api", "projection-worker", "outbox-relay", "dlq-retrier", "query-api"];
 
 /// The variables that cargo sets for one package's program, by their beginnings.
 const ABOUT_THE_PACKAGE: [&str; 6] =

@@ -13,13 +13,11 @@ use uuid::Uuid;
 const CLUSTER_ID: &str = "dev-stack";
 const NODE_ID: i32 = 111;
 
-/// Serves on `127.0.0.1:port` until dropped. Records live in `database`, or in memory
-/// when there is none.
-pub async fn serve(port: u16, database: Option<&Path>) -> anyhow::Result<()> {
-    let storage = match database {
-        Some(path) => database_url(path)?,
-        None => Url::parse("memory://tansu/")?,
-    };
+/// Serves on `127.0.0.1:port` until dropped. Records live in `database`, a file. The broker's storage in
+/// memory is of no use: it gives an end of a partition before its last records when the last batch has
+/// several.
+pub async fn serve(port: u16, database: &Path) -> anyhow::Result<()> {
+    let storage = database_url(database)?;
     let listener = format!("tcp://127.0.0.1:{port}");
     let mut broker = Broker::<Controller<StorageContainer>, StorageContainer>::builder()
         .node_id(NODE_ID)
@@ -32,9 +30,7 @@ pub async fn serve(port: u16, database: Option<&Path>) -> anyhow::Result<()> {
         .build()
         .await
         .with_context(|| format!("open the broker's storage {storage}"))?;
-    if let Some(path) = database {
-        index_headers(path).await.context("index the broker's headers")?;
-    }
+    index_headers(database).await.context("index the broker's headers")?;
     broker.serve(Instant::now()).await.context("run the broker")?;
     Ok(())
 }
@@ -84,23 +80,29 @@ mod tests {
         let brokers = vec![format!("127.0.0.1:{port}")];
         let timeout = Duration::from_secs(60);
         let mut broker = tokio::task::JoinSet::new();
-        broker.spawn(async move { serve(port, Some(&database)).await });
+        broker.spawn(async move { serve(port, &database).await });
         let created = messaging::topics::create(&brokers, 4, 1, timeout).await.unwrap();
         assert!(created.iter().all(|topic| topic.is_new), "{created:?}");
         let again = messaging::topics::create(&brokers, 4, 1, timeout).await.unwrap();
         assert!(again.iter().all(|topic| !topic.is_new), "{again:?}");
 
-        let publisher = Publisher::new(KafkaConfig {
-            brokers: brokers.clone(),
-            message_timeout_ms: 30_000,
-            linger_ms: 0,
-            queue_messages_max: 1_000,
-        })
-        .unwrap();
-        for version in 1..=40 {
+        let config = serde_json::json!({
+            "brokers": brokers, "message_timeout_ms": 30_000, "linger_ms": 20, "queue_messages_max": 1_000,
+        });
+        let config: KafkaConfig = serde_json::from_value(config).unwrap();
+        let publisher = Publisher::new(config).unwrap();
+        for version in 1..=37 {
             publisher.publish(&message(version)).await.unwrap();
         }
+        // The last batch has several records.
+        let last = [message(38), message(39), message(40)];
+        for published in futures::future::join_all(last.iter().map(|m| publisher.publish(m))).await
+        {
+            published.unwrap();
+        }
         let reader = TopicReader::from_beginning(&brokers, &["orders.events"], timeout).unwrap();
+        let ends = reader.ends(timeout).unwrap();
+        assert_eq!(ends.iter().map(|(.., low, high)| high - low).sum::<i64>(), 40, "{ends:?}");
         let mut versions = Vec::new();
         while versions.len() < 40 {
             let next = tokio::time::timeout(timeout, reader.next()).await.expect("all 40 records");

@@ -203,6 +203,8 @@ fn spawn(spec: &ChildSpec, output: &Output) -> anyhow::Result<(Child, JoinSet<()
 fn command(spec: &ChildSpec) -> Command {
     let mut command = Command::new(&spec.program);
     command.args(&spec.args).envs(spec.env.iter().map(|(key, value)| (key, value)));
+    // Ctrl-C reaches the whole group of the terminal. The children are ended in order, by the stack.
+    command.process_group(0);
     command
 }
 

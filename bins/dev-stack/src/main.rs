@@ -3,7 +3,8 @@
 mod up;
 
 use anyhow::Context;
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
+use dev_stack::demo::{Doors, KEYSPACE};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -21,11 +22,14 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run the order lifecycle on free ports in a temporary folder, verify every hop, and end.
+    /// Run the order lifecycle on free ports in a temporary folder, verify every hop, and end. With
+    /// addresses, against a system that runs already.
     Demo {
         /// Print one JSON object as the last line instead of the story.
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        elsewhere: Option<Elsewhere>,
     },
     /// Measure latency, throughput, requests per command and idle cost, and end.
     Bench {
@@ -44,10 +48,39 @@ enum Command {
         /// `127.0.0.1:port`
         #[arg(long, default_value = "127.0.0.1:9092")]
         listen: std::net::SocketAddrV4,
-        /// A file to keep records in; without it they live in memory.
+        /// The file to keep records in.
         #[arg(long)]
-        database: Option<PathBuf>,
+        database: PathBuf,
     },
+}
+
+/// Where a running system is. Other clients may use it at the same time.
+#[derive(Args)]
+struct Elsewhere {
+    /// Base URL of command-api.
+    #[arg(long, required = false, requires_all = ["query_api", "scylla", "brokers"])]
+    command_api: String,
+    /// Base URL of query-api.
+    #[arg(long, required = false, requires = "command_api")]
+    query_api: String,
+    /// `host:port` of nodes of ScyllaDB, separated by commas.
+    #[arg(long, value_delimiter = ',', requires = "command_api")]
+    scylla: Vec<String>,
+    /// Its keyspace, if it is not event_platform.
+    #[arg(long, requires = "command_api")]
+    keyspace: Option<String>,
+    /// `host:port` of Kafka brokers, separated by commas.
+    #[arg(long, value_delimiter = ',', requires = "command_api")]
+    brokers: Vec<String>,
+}
+
+impl From<Elsewhere> for Doors {
+    fn from(elsewhere: Elsewhere) -> Self {
+        let Elsewhere { command_api, query_api, scylla, keyspace, brokers } = elsewhere;
+        let (commands, queries, scylla_nodes) = (command_api, query_api, scylla);
+        let keyspace = keyspace.unwrap_or_else(|| KEYSPACE.to_owned());
+        Self { commands, queries, scylla_nodes, keyspace, brokers, is_shared: true }
+    }
 }
 
 fn main() -> ExitCode {
@@ -71,12 +104,13 @@ fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.command {
         None => up::up(arguments.data_dir).await,
-        Some(Command::Demo { json }) => up::demo(arguments.data_dir, json).await,
+        Some(Command::Demo { json, elsewhere: None }) => up::demo(arguments.data_dir, json).await,
+        Some(Command::Demo { json, elsewhere: Some(elsewhere) }) => {
+            up::demo_elsewhere(&elsewhere.into(), json).await
+        }
         Some(Command::Bench { json, seconds, idle_seconds }) => {
             up::bench(arguments.data_dir, json, seconds, idle_seconds).await
         }
-        Some(Command::Broker { listen, database }) => {
-            up::broker(listen.port(), database.as_deref()).await
-        }
+        Some(Command::Broker { listen, database }) => up::broker(listen.port(), &database).await,
     }
 }

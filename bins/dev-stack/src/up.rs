@@ -1,19 +1,25 @@
 //! The commands of the program: bring the stack up, use it, take it down.
 
 use anyhow::Context;
-use dev_stack::demo::{self, Narrator};
+use dev_stack::demo::{self, Doors, Narrator};
+use dev_stack::http::HttpClient;
 use dev_stack::{
     Addresses, Binaries, Detours, Output, Replicas, Stack, StackOptions, bench as benchmark,
+    wait_for,
 };
 use futures::StreamExt;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_tokio::Signals;
 use std::path::PathBuf;
+use std::time::Duration;
+
+/// How long a system that was just started may take to answer.
+const UP_LIMIT: Duration = Duration::from_secs(60);
 
 /// A folder for a run's data: the one that was named, or a temporary one that ends with the run.
 struct Folder {
     path: PathBuf,
-    temporary: Option<tempfile::TempDir>,
+    _temporary: Option<tempfile::TempDir>,
 }
 
 impl Folder {
@@ -22,11 +28,11 @@ impl Folder {
             Some(path) => {
                 std::fs::create_dir_all(&path)
                     .with_context(|| format!("create {}", path.display()))?;
-                Ok(Self { path: path.canonicalize()?, temporary: None })
+                Ok(Self { path: path.canonicalize()?, _temporary: None })
             }
             None => {
                 let temporary = tempfile::Builder::new().prefix("dev-stack-").tempdir()?;
-                Ok(Self { path: temporary.path().to_owned(), temporary: Some(temporary) })
+                Ok(Self { path: temporary.path().to_owned(), _temporary: Some(temporary) })
             }
         }
     }
@@ -34,7 +40,6 @@ impl Folder {
     fn options(&self, addresses: Addresses, terminal: bool) -> anyhow::Result<StackOptions> {
         Ok(StackOptions {
             data_dir: self.path.clone(),
-            keep_topics: self.temporary.is_none(),
             addresses,
             output: Output::new(&self.path.join("logs"), terminal)?,
             env: Vec::new(),
@@ -80,7 +85,7 @@ pub(crate) async fn up(data_dir: Option<PathBuf>) -> anyhow::Result<()> {
     println!("starting the stack; data and logs in {}", folder.path.display());
     let options = folder.options(Addresses::default_ports(), true)?;
     with_stack(options, async |stack| {
-        demo::run(stack.addresses(), &Narrator { speaks: true }).await?;
+        demo::run(&stack.addresses().into(), &Narrator { speaks: true }).await?;
         print!("{}", what_next(stack.addresses()));
         std::future::pending::<anyhow::Result<()>>().await
     })
@@ -100,13 +105,14 @@ fn what_next(addresses: &Addresses) -> String {
          \x20 curl -s {queries}/v1/orders/ID/events\n\n\
          CQL {}   Kafka {}   engine metrics http://{}/metrics\n\
          admin ports (/readyz?verbose, /metrics): command-api {}, projection-worker {}, \
-         outbox-relay {}, query-api {}\n",
+         outbox-relay {}, dlq-retrier {}, query-api {}\n",
         addresses.engine,
         addresses.broker,
         addresses.engine_metrics,
         addresses.command_apis.first().map(|(_, admin)| admin.as_str()).unwrap_or_default(),
         addresses.projection_workers.join(" "),
         addresses.outbox_relays.join(" "),
+        addresses.dlq_retrier,
         addresses.query_api_admin,
     )
 }
@@ -116,9 +122,28 @@ pub(crate) async fn demo(data_dir: Option<PathBuf>, json: bool) -> anyhow::Resul
     let folder = Folder::open(data_dir)?;
     let options = folder.options(Addresses::free(Replicas::default())?, false)?;
     let narrator = Narrator { speaks: !json };
-    let report = with_stack(options, async |stack| demo::run(stack.addresses(), &narrator).await)
-        .await?
-        .context("interrupted before the demo was through")?;
+    let report =
+        with_stack(options, async |stack| demo::run(&stack.addresses().into(), &narrator).await)
+            .await?
+            .context("interrupted before the demo was through")?;
+    if json {
+        println!("{}", serde_json::to_string(&report)?);
+    }
+    Ok(())
+}
+
+/// The demo against a system that runs already. It may be on its way up still.
+pub(crate) async fn demo_elsewhere(doors: &Doors, json: bool) -> anyhow::Result<()> {
+    let http = HttpClient::default();
+    for url in [&doors.commands, &doors.queries] {
+        wait_for(&format!("{url} to answer"), UP_LIMIT, || async {
+            http.get(&format!("{url}/v1/orders/{}", uuid::Uuid::nil()))
+                .await
+                .map_err(|e| format!("{e:#}"))
+        })
+        .await?;
+    }
+    let report = demo::run(doors, &Narrator { speaks: !json }).await?;
     if json {
         println!("{}", serde_json::to_string(&report)?);
     }
@@ -148,7 +173,7 @@ pub(crate) async fn bench(
 
 /// The broker alone, until a signal comes or the process that started it is gone: its end of the
 /// standard input closes then, however it died.
-pub(crate) async fn broker(port: u16, database: Option<&std::path::Path>) -> anyhow::Result<()> {
+pub(crate) async fn broker(port: u16, database: &std::path::Path) -> anyhow::Result<()> {
     // A panic would end the one task that serves the storage, and every request after it would wait
     // for ever; whoever keeps the process running starts it again instead.
     let report = std::panic::take_hook();

@@ -5,6 +5,7 @@
 //! comes from the same files and variables as for every process; secrets never from arguments.
 
 mod database;
+mod dlq;
 mod migrate;
 mod output;
 mod schema;
@@ -21,6 +22,7 @@ use runtime::config::{Loaded, Sources};
 use runtime::schema::Edited;
 
 use database::KeyspaceMissing;
+use dead_letter::operator::OperatorError;
 use output::Format;
 use settings::Settings;
 
@@ -50,6 +52,9 @@ enum Noun {
     /// Kafka topics
     #[command(subcommand)]
     Topics(topics::Verb),
+    /// Events that a consumer could not handle
+    #[command(subcommand)]
+    Dlq(dlq::Verb),
     /// Parts of the token ring and how far each is settled
     #[command(subcommand)]
     Slots(slots::Verb),
@@ -102,6 +107,8 @@ fn code_of(error: &anyhow::Error) -> u8 {
         EXIT_NOT_FOUND
     } else if error.is::<Edited>() {
         EXIT_CONFLICT
+    } else if let Some(error) = error.downcast_ref::<OperatorError>() {
+        dlq::code_of(error)
     } else if error.is::<verify::Differs>() {
         EXIT_CHECK_FAILED
     } else {
@@ -123,6 +130,7 @@ fn execute(arguments: Arguments, loaded: Loaded<Settings>) -> anyhow::Result<()>
             Noun::Migrate(arguments) => migrate::run(&arguments, &settings, format).await,
             Noun::Schema => schema::run(),
             Noun::Topics(verb) => topics::run(&verb, &settings, format).await,
+            Noun::Dlq(verb) => dlq::run(&verb, &settings, format).await,
             Noun::Slots(verb) => slots::run(&verb, &settings, format).await,
             Noun::Members(verb) => slots::members(&verb, &settings, format).await,
             Noun::Verify(arguments) => verify::run(&arguments, &settings, format).await,

@@ -8,8 +8,13 @@ use runtime::schema::OWN_TABLES;
 use crate::output;
 
 /// Every crate's migrations, in the order of their dependencies.
-pub(crate) const SETS: [MigrationSet; 4] =
-    [leases::MIGRATIONS, event_store::MIGRATIONS, cdc::MIGRATIONS, projection::MIGRATIONS];
+pub(crate) const SETS: [MigrationSet; 5] = [
+    leases::MIGRATIONS,
+    event_store::MIGRATIONS,
+    cdc::MIGRATIONS,
+    dead_letter::MIGRATIONS,
+    projection::MIGRATIONS,
+];
 
 /// Prints it; needs no database.
 pub(crate) fn run() -> anyhow::Result<()> {
@@ -50,7 +55,9 @@ mod tests {
             let table = statement.split_whitespace().nth(5).unwrap_or_default().to_owned();
             assert!(owned.insert(table.clone()), "{table} is created twice");
         }
-        for table in ["schema_migrations", "slots", "event_store", "outbox_messages"] {
+        for table in
+            ["schema_migrations", "slots", "event_store", "outbox_messages", "dead_letter_queue"]
+        {
             assert!(owned.contains(table), "{table} is missing in {owned:?}");
         }
     }

@@ -102,7 +102,9 @@ async fn a_second_migration_finds_everything_present() {
     assert!(first.iter().all(|line| line["state"] == "applied"), "{first:?}");
     let crates: Vec<&str> = first.iter().filter_map(|line| line["crate"].as_str()).collect();
     assert!(crates.is_sorted_by_key(|name| {
-        ["leases", "event-store", "cdc", "projection"].iter().position(|known| known == name)
+        ["leases", "event-store", "cdc", "dead-letter", "projection"]
+            .iter()
+            .position(|known| known == name)
     }));
 
     let second = database.esctl(&["migrate", "-o", "json"]).await.expect(0).json();

@@ -2,6 +2,7 @@
 
 use anyhow::Context;
 use cdc::{CdcConfig, GroupDeps, run_group};
+use dead_letter::LetterBox;
 use leases::LeaseConfig;
 use messaging::{BrokerWatchConfig, KafkaConfig, Publisher, Relay};
 use runtime::{Process, ScyllaConfig};
@@ -33,13 +34,16 @@ async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
     let Config { scylla, kafka, broker_watch, leases, cdc } = process.config.clone();
     let publisher = Publisher::new(kafka).context("make the producer")?;
     let session = process.scylla(&scylla).await?;
-    let schema = [::leases::MIGRATIONS, event_store::MIGRATIONS, ::cdc::MIGRATIONS];
+    let schema =
+        [::leases::MIGRATIONS, event_store::MIGRATIONS, ::cdc::MIGRATIONS, dead_letter::MIGRATIONS];
     let settings = process.wait_for_schema(&session, &schema).await?;
+    let letters = LetterBox::open(session.clone(), cdc.blocked_aggregates_max).await?;
     let deps = GroupDeps {
         session,
         keyspace: scylla.keyspace,
         group: GROUP,
         consumers: vec![Arc::new(Relay::new(publisher.clone()))],
+        letters: Arc::new(letters),
         settings,
         config: cdc,
         leases,

@@ -1,6 +1,9 @@
 //! Folds announced events into the read models. Replicas share the slots.
 
-use cdc::{CdcConfig, GroupDeps, OwnedSlots, ScannerConfig, ScannerDeps, run_group, run_scanner};
+use cdc::{
+    CdcConfig, GroupDeps, Letters, OwnedSlots, ScannerConfig, ScannerDeps, run_group, run_scanner,
+};
+use dead_letter::LetterBox;
 use leases::LeaseConfig;
 use projection::audit::{AuditConfig, AuditDeps, run_audit};
 use runtime::{Process, ScyllaConfig};
@@ -34,8 +37,13 @@ fn main() -> ExitCode {
 async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
     let Config { scylla, leases, cdc, scanner, audit } = process.config.clone();
     let session = process.scylla(&scylla).await?;
-    let schema =
-        [::leases::MIGRATIONS, event_store::MIGRATIONS, ::cdc::MIGRATIONS, projection::MIGRATIONS];
+    let schema = [
+        ::leases::MIGRATIONS,
+        event_store::MIGRATIONS,
+        ::cdc::MIGRATIONS,
+        dead_letter::MIGRATIONS,
+        projection::MIGRATIONS,
+    ];
     let settings = process.wait_for_schema(&session, &schema).await?;
     let consumers = projection::read_models::consumers(&session);
     let owned = watch::Sender::<BTreeSet<u32>>::default();
@@ -44,12 +52,15 @@ async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
     let audited = Arc::clone(&scanned);
     let audit =
         AuditDeps { session: session.clone(), settings, config: audit, owned: move || audited() };
+    let letters = LetterBox::open(session.clone(), cdc.blocked_aggregates_max).await?;
+    let letters: Arc<dyn Letters> = Arc::new(letters);
     let scan = ScannerDeps {
         session: Arc::clone(&session),
         keyspace: scylla.keyspace.clone(),
         group: GROUP,
         consumers: consumers.clone(),
         owned: scanned,
+        letters: letters.clone(),
         settings,
         config: scanner,
     };
@@ -58,6 +69,7 @@ async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
         keyspace: scylla.keyspace,
         group: GROUP,
         consumers,
+        letters,
         settings,
         config: cdc,
         leases,

@@ -1,30 +1,27 @@
 //! Bounds and measures every query: how many at once, how long each.
 
-use crate::config::QueriesConfig;
 use crate::metrics::QUERY_DURATION;
-use crate::problem::{timed_out, too_many_requests};
+use crate::problem::{not_admitted, timed_out};
+use axum::Extension;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::MethodRouter;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-use tokio::sync::Semaphore;
+use runtime::HttpConfig;
+use runtime::http::admission::Admission;
+use runtime::http::context::RequestContext;
+use std::time::Instant;
 
 /// What all queries of the process share.
 #[derive(Clone)]
 pub(crate) struct Bounds {
-    places: Arc<Semaphore>,
-    timeout: Duration,
+    admission: Admission,
 }
 
 impl Bounds {
-    pub(crate) fn new(config: &QueriesConfig) -> Self {
-        Self {
-            places: Arc::new(Semaphore::new(config.requests_max)),
-            timeout: config.request_timeout(),
-        }
+    pub(crate) fn new(config: &HttpConfig) -> Self {
+        Self { admission: Admission::new(config) }
     }
 
     /// The query within the bounds, measured under its name, one of a few.
@@ -38,11 +35,17 @@ impl Bounds {
     }
 }
 
-async fn bounded(State(bounds): State<Bounds>, request: Request, next: Next) -> Response {
-    let Ok(_place) = bounds.places.try_acquire() else {
-        return too_many_requests().into_response();
+async fn bounded(
+    State(bounds): State<Bounds>,
+    Extension(context): Extension<RequestContext>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let _place = match bounds.admission.admit(context.deadline).await {
+        Ok(place) => place,
+        Err(refused) => return not_admitted(refused).into_response(),
     };
-    let answer = tokio::time::timeout(bounds.timeout, next.run(request)).await;
+    let answer = tokio::time::timeout_at(context.deadline, next.run(request)).await;
     answer.unwrap_or_else(|_| timed_out().into_response())
 }
 

@@ -2,8 +2,6 @@
 
 use runtime::{HttpConfig, ScyllaConfig};
 use serde::{Deserialize, Deserializer, Serialize};
-use std::time::Duration;
-use tokio::sync::Semaphore;
 
 /// Everything but the shell's sections.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -22,10 +20,6 @@ pub(crate) struct Config {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct QueriesConfig {
-    /// Queries at once; more are refused with 429.
-    pub(crate) requests_max: usize,
-    /// How long a query may take before it is answered with 503.
-    pub(crate) request_timeout_ms: u64,
     /// Orders per page of a list, where the client names no number.
     pub(crate) page_size: usize,
     /// The most that a client may name.
@@ -39,18 +33,11 @@ pub(crate) struct QueriesConfig {
 }
 
 impl QueriesConfig {
-    /// How long a query may take.
-    pub(crate) fn request_timeout(&self) -> Duration {
-        Duration::from_millis(self.request_timeout_ms)
-    }
-
     fn check(&self) -> Result<(), String> {
         let within = |key, value: u64, max: u64| {
             let fits = (1..=max).contains(&value);
             if fits { Ok(()) } else { Err(format!("queries.{key} must be between 1 and {max}")) }
         };
-        within("requests_max", self.requests_max as u64, Semaphore::MAX_PERMITS as u64)?;
-        within("request_timeout_ms", self.request_timeout_ms, u64::MAX)?;
         // Each of the partitions that one database query names may give as many rows.
         within("page_size_max", self.page_size_max as u64, 1_000)?;
         within("page_size", self.page_size as u64, self.page_size_max as u64)?;
@@ -85,8 +72,6 @@ mod tests {
     fn a_bound_that_makes_no_sense_is_refused_by_its_key() {
         assert_eq!(config().check(), Ok(()));
         let cases = [
-            (QueriesConfig { requests_max: 0, ..config() }, "requests_max"),
-            (QueriesConfig { request_timeout_ms: 0, ..config() }, "request_timeout_ms"),
             (QueriesConfig { page_size: 0, ..config() }, "page_size"),
             (QueriesConfig { page_size: 11, page_size_max: 10, ..config() }, "page_size"),
             (QueriesConfig { page_size_max: 1_001, ..config() }, "page_size_max"),

@@ -29,14 +29,15 @@ async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
     let Config { scylla, http, queries } = process.config.clone();
     let session = process.scylla(&scylla).await?;
     process.wait_for_schema(&session, &[event_store::MIGRATIONS, projection::MIGRATIONS]).await?;
-    let timeout = queries.request_timeout();
+    let timeout = http.request_timeout();
     let state = routes::State {
         queries: Queries::open(Arc::clone(&session)).await.context("prepare the queries")?,
         events: EventReader::open(session, timeout).await.context("prepare the histories")?,
         config: queries,
     };
     let listener = process.bind_http(&http).await?;
-    let server = runtime::http::serve(listener, routes::router(state), http, process.shutdown());
+    let server =
+        runtime::http::serve(listener, routes::router(state, &http), http, process.shutdown());
     process.worker("http", server);
     process.run_until_shutdown().await
 }

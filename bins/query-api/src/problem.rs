@@ -3,6 +3,7 @@
 use axum::http::StatusCode;
 use event_store::ReadError;
 use projection::queries::QueryError;
+use runtime::http::admission::Refused;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -22,10 +23,17 @@ pub(crate) fn malformed(field: &'static str, detail: impl Into<String>) -> Probl
     Problem::malformed("malformed_parameter", detail).at(field)
 }
 
-/// 429: this process answers as many requests as it may.
-pub(crate) fn too_many_requests() -> Problem {
-    let detail = "too many requests at once";
-    Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", detail).retry_after(SOON)
+/// 429 or 503: this process has too much to do.
+pub(crate) fn not_admitted(refused: Refused) -> Problem {
+    match refused {
+        Refused::QueueFull => {
+            let detail = "too many requests at once";
+            Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", detail)
+                .retry_after(SOON)
+        }
+        Refused::QueueWait => unavailable("overloaded", "waited too long behind other requests"),
+        Refused::Deadline => unavailable("deadline_passed", "its time was over before its turn"),
+    }
 }
 
 /// 503: the answer took longer than a request may take.

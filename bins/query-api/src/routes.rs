@@ -14,7 +14,8 @@ use axum::routing::get;
 use domain::{Aggregate, Customer, Order, OrderStatus, Timestamp, Version};
 use event_store::EventReader;
 use projection::queries::{Cursor, ListRequest, Queries};
-use runtime::http::context::{in_context, parse_id};
+use runtime::HttpConfig;
+use runtime::http::context::{Terms, in_context, parse_id};
 use serde::{Deserialize, Serialize};
 use std::any::Any;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -35,11 +36,11 @@ type Id = Result<Path<String>, PathRejection>;
 type Parameters<T> = Result<Query<T>, QueryRejection>;
 
 /// All routes.
-pub(crate) fn router(state: State) -> Router {
-    let bounds = Bounds::new(&state.config);
+pub(crate) fn router(state: State, http: &HttpConfig) -> Router {
+    let bounds = Bounds::new(http);
     let query = |name, handler| bounds.query(name, handler);
     // Queries have no outcome but their answer.
-    let no_outcome: Option<&'static str> = None;
+    let terms = Terms { outcome: None, within: http.request_timeout() };
     Router::new()
         .route("/v1/orders", query("orders_by_status", get(orders_by_status)))
         .route("/v1/orders/{id}", query("order", get(order)))
@@ -50,7 +51,7 @@ pub(crate) fn router(state: State) -> Router {
         .fallback(unknown_route)
         .method_not_allowed_fallback(unknown_method)
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(from_fn_with_state(no_outcome, in_context))
+        .layer(from_fn_with_state(terms, in_context))
         .with_state(state)
 }
 

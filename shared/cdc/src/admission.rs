@@ -1,7 +1,7 @@
 //! Finds where slots start that this process has just taken.
 //!
-//! Their checkpoints are in the rows that were taken; what else it needs (catch-ups, generations) is
-//! read here, beside the work on the slots that were here before.
+//! Their checkpoints are in the rows that were taken; what else it needs (catch-ups, generations, dead
+//! letters) is read here, beside the work on the slots that were here before.
 
 use crate::catch_up::{CatchUp, Scan};
 use crate::checkpoints::checkpoint_of;
@@ -9,6 +9,7 @@ use crate::clock::DatabaseClock;
 use crate::config::CdcConfig;
 use crate::consumer::{ErrorClass, HandleError};
 use crate::generation::{Generation, needed};
+use crate::letters::{Letters, SlotLetter};
 use crate::log_time::{LogTime, Window};
 use crate::metrics;
 use crate::source::{Checkpoint, GenerationSource};
@@ -25,6 +26,7 @@ pub(crate) struct Admissions {
     pub(crate) generations: Arc<dyn GenerationSource>,
     pub(crate) clock: Arc<DatabaseClock>,
     pub(crate) leases: Leases,
+    pub(crate) letters: Arc<dyn Letters>,
     pub(crate) safety_interval: Duration,
     pub(crate) config: CdcConfig,
 }
@@ -34,6 +36,8 @@ pub(crate) struct Admissions {
 pub(crate) struct Admission {
     /// By slot: the epoch under which it was taken, and its checkpoint.
     pub(crate) slots: BTreeMap<u32, (i64, Checkpoint)>,
+    /// By slot: how many of its owners died in a row, and its dead letters.
+    pub(crate) letters: BTreeMap<u32, (u32, Vec<SlotLetter>)>,
     /// Starts of all generations there were.
     pub(crate) starts: Vec<LogTime>,
     /// Those that the slots need, ascending.
@@ -86,10 +90,30 @@ impl Admissions {
             let missing = || later(format!("read the streams of the CDC generation of {start}"));
             generations.push(generation.ok_or_else(missing)?);
         }
+        let mut letters = BTreeMap::new();
+        for (slot, state) in &held {
+            let crashes = u32::try_from(state.crashes).unwrap_or(0);
+            letters.insert(*slot, (crashes, self.letters_of(*slot).await?));
+        }
         let ahead = self.ahead(&plan.checkpoints);
         let slots = plan.checkpoints.into_iter();
         let slots = slots.map(|(slot, checkpoint)| (slot, (held[&slot].epoch, checkpoint)));
-        Ok(Admission { slots: slots.collect(), starts, generations, scans: plan.scans, ahead })
+        let (slots, scans) = (slots.collect(), plan.scans);
+        Ok(Admission { slots, letters, starts, generations, scans, ahead })
+    }
+
+    /// The letters of a slot, in all consumers.
+    async fn letters_of(&self, slot: u32) -> Result<Vec<SlotLetter>, HandleError> {
+        let mut found = Vec::new();
+        for (consumer, name) in self.catch_up.consumers.iter().enumerate() {
+            let letters = self.letters.load(name, slot).await?.into_iter();
+            found.extend(letters.map(|(aggregate_id, letter)| SlotLetter {
+                consumer,
+                aggregate_id,
+                letter,
+            }));
+        }
+        Ok(found)
     }
 
     /// A checkpoint that is hardly behind the clock, or before it, tells that the clock stepped back:

@@ -1,6 +1,6 @@
 //! Paces and bounds of a group of consumers, the `[cdc]` section of a process's file.
 
-use runtime::BackoffConfig;
+use runtime::{BackoffConfig, BreakerConfig};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -50,8 +50,19 @@ pub struct CdcConfig {
     pub heal_timeout_ms: u64,
     /// Cursors kept in memory.
     pub cursors_cached_max: usize,
+    /// Aggregates with a letter kept in memory.
+    pub blocked_aggregates_max: usize,
+    /// How often the target may refuse one aggregate while others of its consumer are handled
+    /// between; then the event goes into a letter.
+    pub lonely_failures_max: u32,
+    /// How often processes may end while they handle one event; then it goes into a letter.
+    pub crash_attempts_max: u32,
+    /// Attempts of all aggregates together that are repeated per second at most.
+    pub retries_per_second_max: u32,
     /// Pauses after the database or a consumer's target could not be reached.
     pub backoff: BackoffConfig,
+    /// When all aggregates wait because a target answers nobody.
+    pub breaker: BreakerConfig,
     /// Bounds of a catch-up from the ledger.
     pub catch_up: CatchUpConfig,
 }
@@ -89,7 +100,12 @@ impl Default for CdcConfig {
             heal_events: 100,
             heal_timeout_ms: 5_000,
             cursors_cached_max: 20_000,
+            blocked_aggregates_max: 100_000,
+            lonely_failures_max: 10,
+            crash_attempts_max: 3,
+            retries_per_second_max: 100,
             backoff: BackoffConfig { initial_ms: 20, max_ms: 5_000 },
+            breaker: BreakerConfig::default(),
             catch_up: CatchUpConfig::default(),
         }
     }
@@ -134,12 +150,18 @@ impl CdcConfig {
             ("heal_events", self.heal_events.into()),
             ("heal_timeout_ms", self.heal_timeout_ms),
             ("cursors_cached_max", self.cursors_cached_max as u64),
+            ("blocked_aggregates_max", self.blocked_aggregates_max as u64),
+            ("lonely_failures_max", self.lonely_failures_max.into()),
+            ("crash_attempts_max", self.crash_attempts_max.into()),
+            ("retries_per_second_max", self.retries_per_second_max.into()),
             ("catch_up.page_aggregates", self.catch_up.page_aggregates.into()),
             ("catch_up.pages_per_second", self.catch_up.pages_per_second.into()),
         ];
         for (key, value) in positive {
             check(key, value > 0, "must be greater than 0")?;
         }
+        let is_good = self.breaker.nonsense().is_none();
+        check("breaker", is_good, "has a bound that must be greater than 0")?;
         for (key, value) in [
             ("page_rows", self.page_rows),
             ("heal_events", self.heal_events),

@@ -282,6 +282,9 @@ impl ConfirmPass {
 
     /// Stores every checkpoint that is ahead of what is stored. For the end of the work.
     pub(crate) async fn store_all(&mut self) {
+        // Nobody looks at these any more, and one that is about to store a checkpoint would keep the
+        // slot's row from everybody else for ever.
+        self.settling.clear();
         let checkpoints = &self.parts.checkpoints;
         join_all(self.slots.iter_mut().map(|(slot, progress)| async move {
             let checkpoint = progress.checkpoint_after(&[]);

@@ -2,6 +2,13 @@
 
 use async_trait::async_trait;
 use domain::RecordedEvent;
+use futures::FutureExt;
+use runtime::test_hooks::{Poison, poison};
+use runtime::traces;
+pub(crate) use runtime::{ErrorClass, Target};
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use tracing::Instrument;
 
 /// One announced event, as a consumer gets it.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +34,11 @@ pub trait ChangeConsumer: Send + Sync + 'static {
     /// Whether events of this aggregate type concern the consumer. Others pass without a cursor.
     fn wants(&self, aggregate_type: &str) -> bool;
 
+    /// What has to answer so that an event can be handled.
+    fn target(&self) -> Target {
+        Target::Database
+    }
+
     /// Applies one event. `view` is what the consumer remembered of this aggregate (`None` before
     /// its first event); the returned view replaces it.
     async fn handle(
@@ -34,17 +46,6 @@ pub trait ChangeConsumer: Send + Sync + 'static {
         change: &Change,
         view: Option<&str>,
     ) -> Result<Option<String>, HandleError>;
-}
-
-/// How a failure is to be treated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ErrorClass {
-    /// The target is out of reach or overloaded: try again.
-    Transport,
-    /// This event cannot be handled, however often it is tried.
-    Poison,
-    /// A bug or a wrong configuration: fail fast.
-    Fatal,
 }
 
 /// Why an event could not be handled.
@@ -58,4 +59,36 @@ pub struct HandleError {
     /// The cause.
     #[source]
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// Hands an event to its consumer, unless a test wants it to fail. A panic is poison: the same event would bring it about again, and
+/// only its aggregate is to wait for that.
+pub(crate) async fn handle(
+    consumer: &dyn ChangeConsumer,
+    change: &Change,
+    view: Option<&str>,
+) -> Result<Option<String>, HandleError> {
+    let event = &change.event;
+    if let Some(wanted) = poison(consumer.name(), event.event_id.as_u128(), &event.event_type) {
+        let class = match wanted {
+            Poison::Refuse => ErrorClass::Poison,
+            Poison::Unreachable => ErrorClass::Transport,
+        };
+        let what = "handle the event: it is poisoned by a test".to_owned();
+        return Err(HandleError { class, what, source: None });
+    }
+    let origin = event.metadata.trace_parent.as_deref();
+    let (id, version) = (event.aggregate_id, event.version.0);
+    let span = traces::consume(consumer.name(), id, version, &event.event_type, origin);
+    let handling = consumer.handle(change, view).instrument(span);
+    let handled = AssertUnwindSafe(handling).catch_unwind().await;
+    handled.unwrap_or_else(|payload| {
+        let what = format!("handle the event: the consumer panicked: {}", text_of(&*payload));
+        Err(HandleError { class: ErrorClass::Poison, what, source: None })
+    })
+}
+
+fn text_of(payload: &(dyn Any + Send)) -> &str {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("without a message")
 }

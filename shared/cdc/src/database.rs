@@ -15,17 +15,13 @@ pub(crate) use tables::{CatchUps, Cursors};
 
 use crate::consumer::{ErrorClass, HandleError};
 use scylla::client::session::Session;
-use scylla::errors::{DbError, ExecutionError, PrepareError, RequestAttemptError};
+use scylla::errors::ExecutionError;
 use scylla::statement::prepared::PreparedStatement;
 use std::error::Error;
 
-/// A request that failed: one that the database calls wrong stays wrong, all else may pass.
+/// A request that failed.
 pub(crate) fn failed(what: impl Into<String>, error: ExecutionError) -> HandleError {
-    let class = match &error {
-        ExecutionError::BadQuery(_) => ErrorClass::Fatal,
-        ExecutionError::LastAttemptError(attempt) => class_of(attempt),
-        _ => ErrorClass::Transport,
-    };
+    let class = ErrorClass::of_request(&error);
     HandleError { class, what: what.into(), source: Some(Box::new(error)) }
 }
 
@@ -43,23 +39,9 @@ pub(crate) async fn prepare(
     cql: &str,
 ) -> Result<PreparedStatement, HandleError> {
     let mut statement = session.prepare(cql).await.map_err(|error| {
-        let class = match &error {
-            PrepareError::AllAttemptsFailed { first_attempt } => class_of(first_attempt),
-            _ => ErrorClass::Transport,
-        };
+        let class = ErrorClass::of_prepare(&error);
         HandleError { class, what: format!("prepare {cql:?}"), source: Some(Box::new(error)) }
     })?;
     statement.set_is_idempotent(true);
     Ok(statement)
-}
-
-fn class_of(attempt: &RequestAttemptError) -> ErrorClass {
-    match attempt {
-        RequestAttemptError::DbError(
-            DbError::SyntaxError | DbError::Invalid | DbError::Unauthorized | DbError::ConfigError,
-            _,
-        )
-        | RequestAttemptError::SerializationError(_) => ErrorClass::Fatal,
-        _ => ErrorClass::Transport,
-    }
 }

@@ -2,6 +2,7 @@
 
 use crate::config::ConfigError;
 use crate::consumer::HandleError;
+use domain::RecordedEvent;
 use std::fmt;
 use uuid::Uuid;
 
@@ -23,7 +24,7 @@ pub enum GroupError {
         /// What is wrong with its consumers.
         what: String,
     },
-    /// An event cannot be handled, and trying again will not help.
+    /// An event cannot be handled for a reason that lies elsewhere: a bug or the configuration.
     #[error("consumer {consumer} cannot handle {event}")]
     Event {
         /// The consumer.
@@ -34,8 +35,8 @@ pub enum GroupError {
         #[source]
         source: HandleError,
     },
-    /// A consumer panicked.
-    #[error("consumer {consumer} panicked at {event}")]
+    /// The work for a consumer panicked, outside of the consumer itself.
+    #[error("the work for consumer {consumer} panicked at {event}")]
     Panicked {
         /// The consumer.
         consumer: String,
@@ -64,6 +65,18 @@ pub struct EventName {
     pub aggregate_id: Uuid,
     /// Its version.
     pub version: u64,
+}
+
+impl EventName {
+    /// The name of an event that could be read.
+    pub fn of(event: &RecordedEvent) -> Self {
+        Self {
+            event_id: Some(event.event_id),
+            event_type: Some(event.event_type.clone()),
+            aggregate_id: event.aggregate_id,
+            version: event.version.0,
+        }
+    }
 }
 
 impl fmt::Display for EventName {

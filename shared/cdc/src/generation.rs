@@ -99,7 +99,7 @@ impl Slots {
 
     /// The slot of an aggregate, when it is served here.
     pub(crate) fn of(&self, aggregate_id: Uuid) -> Option<u32> {
-        let slot = leases::slot_of(token_of(aggregate_id), self.count);
+        let slot = slot_of(aggregate_id, self.count);
         self.served.contains(&slot).then_some(slot)
     }
 
@@ -110,6 +110,11 @@ impl Slots {
         let (low, high) = (leases::slot_of(first, self.count), leases::slot_of(end, self.count));
         self.served.range(low..=high).next().is_some()
     }
+}
+
+/// The slot of an aggregate, out of `slots`.
+pub fn slot_of(aggregate_id: Uuid, slots: u32) -> u32 {
+    leases::slot_of(token_of(aggregate_id), slots)
 }
 
 /// The token of an aggregate's partitions.

@@ -1,6 +1,7 @@
 //! A group of consumers in one process, from its start to its end.
 
 use crate::admission::Admissions;
+use crate::breakers::Breakers;
 use crate::catch_up::CatchUp;
 use crate::checkpoints::{Checkpoints, failed as slots_failed};
 use crate::clock::DatabaseClock;
@@ -11,6 +12,7 @@ use crate::database::{CatchUps, Cursors, Ledger, OutboxLog, generations_of};
 use crate::error::GroupError;
 use crate::fast_pass::FastPass;
 use crate::generation::Generation;
+use crate::letters::Letters;
 use crate::reader::{Ended, Reader, ReaderParts, database};
 use crate::sequencer::{Parts, Sequencer};
 use crate::source::{CatchUpStore, CursorStore, EventSource, GenerationSource, LogSource};
@@ -37,6 +39,8 @@ pub struct GroupDeps {
     pub group: &'static str,
     /// Its consumers; they share the group's slots.
     pub consumers: Vec<Arc<dyn ChangeConsumer>>,
+    /// The letters of events that a consumer could not handle.
+    pub letters: Arc<dyn Letters>,
     /// What all processes agree on.
     pub settings: Settings,
     /// Paces and bounds.
@@ -58,6 +62,7 @@ pub(crate) struct Sources {
     pub(crate) cursors: Arc<dyn CursorStore>,
     pub(crate) leases: Arc<dyn LeaseStore>,
     pub(crate) catch_ups: Arc<dyn CatchUpStore>,
+    pub(crate) letters: Arc<dyn Letters>,
 }
 
 /// A group that is ready to run.
@@ -65,6 +70,7 @@ pub(crate) struct Group {
     pub(crate) sources: Sources,
     pub(crate) leases: Leases,
     pub(crate) consumers: Vec<Arc<dyn ChangeConsumer>>,
+    pub(crate) breakers: Breakers,
     pub(crate) slots: u32,
     pub(crate) safety_interval: Duration,
     pub(crate) config: CdcConfig,
@@ -88,9 +94,10 @@ pub async fn run_group(deps: GroupDeps, shutdown: CancellationToken) -> Result<(
     };
     let GroupDeps { group, consumers, settings, config, leases, owned, readiness, .. } = deps;
     let (slots, store) = (settings.slots, sources.leases.clone());
+    let breakers = Breakers::new(&consumers, config.breaker, Some(&readiness));
     let leases = Leases::new(store, group, slots, leases, owned, readiness);
     let safety_interval = settings.safety_interval;
-    let running = Group { sources, leases, consumers, slots, safety_interval, config };
+    let running = Group { sources, leases, consumers, breakers, slots, safety_interval, config };
     let owner = running.leases.owner();
     info!(group, slots, %owner, consumers = ?running.names(), "group starts");
     let result = running.run(&shutdown).await;
@@ -140,6 +147,8 @@ impl Group {
             events: self.sources.events.clone(),
             cursors: self.sources.cursors.clone(),
             fence: Arc::new(self.leases.clone()),
+            letters: self.sources.letters.clone(),
+            breakers: self.breakers.clone(),
             slots: self.slots,
         };
         let sequencer = Sequencer::new(parts, &self.config);
@@ -209,6 +218,7 @@ impl Group {
                 generations: self.sources.generations.clone(),
                 clock: clock.clone(),
                 leases: self.leases.clone(),
+                letters: self.sources.letters.clone(),
                 safety_interval: self.safety_interval,
                 config: self.config.clone(),
             },
@@ -241,6 +251,7 @@ async fn open(deps: &GroupDeps) -> Result<Sources, HandleError> {
         cursors: Arc::new(Cursors::open(session.clone()).await?),
         leases: Arc::new(leases),
         catch_ups: Arc::new(CatchUps::open(session).await?),
+        letters: deps.letters.clone(),
     })
 }
 

@@ -11,15 +11,31 @@
 //! When nothing is left, its cursor moves to the [`CursorCache`]. Lanes exist in open slots only: one
 //! that is closed takes nothing more, its lanes end after what they have in hand, and what was known
 //! of it is forgotten.
+//!
+//! A lane whose aggregate has a letter goes another way:
+//!
+//! ```text
+//!          ┌── an event was announced meanwhile ◄─┐
+//! block? ──┴► ask for the letter ── it blocks ────┴──► done: events from its version on wait there
+//!                     └──────────── it does not ──► load the cursor anew, go on in order
+//! ```
+//!
+//! The letter is read after the event was seen, each time: a release comes before its last look at
+//! the tail, so that an event which was seen before the release is found by that look, and one that
+//! was seen after it is handled here.
 
+use crate::blocked::Blocked;
 use crate::consumer::Change;
 use crate::cursors::{CursorCache, LaneKey};
+use crate::letters::{Letter, Refusal};
 use crate::source::Cursor;
 use domain::RecordedEvent;
+use runtime::test_hooks::defect;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 /// A share of the bound on events in flight: held, not used.
 pub(crate) type Share = Arc<OwnedSemaphorePermit>;
@@ -53,10 +69,57 @@ pub(crate) enum Step {
     Handle { change: Arc<Change>, view: Option<Arc<str>> },
     /// The cursor of the event that was just handled to be stored.
     Flush(Cursor),
-    /// The events after a version, up to `wanted`, which the log did not bring.
-    Heal { after: u64, wanted: u64, is_gap: bool },
+    /// The events after a version, up to `wanted`, which the log did not bring; one at a time where
+    /// one of them cannot be read.
+    Heal { after: u64, wanted: u64, is_gap: bool, singly: bool },
+    /// A letter for the event that was refused.
+    Block(Arc<Refusal>),
+    /// The letter, as it is from now on.
+    Ask,
+    /// The events after a version, up to the aggregate's tail: its letter was released.
+    Tail { after: u64, singly: bool },
+    /// The released letter to be removed.
+    Finish(Uuid),
     /// Nothing; the lane is gone.
     Done,
+}
+
+impl Step {
+    /// For logs and metrics.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Load => "load",
+            Self::Handle { .. } => "handle",
+            Self::Flush(_) => "flush",
+            Self::Heal { .. } => "heal",
+            Self::Block(_) => "block",
+            Self::Ask => "ask",
+            Self::Tail { .. } => "tail",
+            Self::Finish(_) => "finish",
+            Self::Done => "done",
+        }
+    }
+}
+
+/// Whether the lane's events may be handled.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Gate {
+    #[default]
+    Open,
+    /// There may be a letter: it has to be read.
+    Ask,
+    /// It is being read.
+    Asking,
+    /// It blocks from this version on, and nothing was announced since it was read.
+    Blocked { from: u64 },
+}
+
+/// What is left to do for a letter that was found released.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Release {
+    change: Uuid,
+    /// Nothing was behind the cursor at the last look.
+    is_at_tail: bool,
 }
 
 #[derive(Debug, Default)]
@@ -71,6 +134,16 @@ struct Lane {
     unflushed: Option<Cursor>,
     /// Events were dropped from memory; that they are missing is no gap of the log.
     shed: bool,
+    /// One of the next events cannot be read, so they are read one at a time.
+    singly: bool,
+    /// The next event was refused; that is to be written down.
+    refused: Option<Arc<Refusal>>,
+    gate: Gate,
+    /// How many of the waiters were there before the letter was read last.
+    asked_for: usize,
+    /// The least version that was announced while the gate was not open.
+    lowest: u64,
+    release: Option<Release>,
     /// Of the announcement without content that opened the lane.
     _share: Option<Share>,
     /// Whoever waits until a version is settled.
@@ -84,6 +157,19 @@ impl Lane {
 
     fn is_settled(&self, version: u64) -> bool {
         self.version().is_some_and(|handled| handled >= version)
+    }
+
+    /// Tells those who waited before the letter was read that it has their version.
+    fn tell_blocked(&mut self, from: u64) {
+        let later = self.waiters.split_off(self.asked_for.min(self.waiters.len()));
+        for (version, waiter) in std::mem::take(&mut self.waiters) {
+            if version >= from {
+                let _ = waiter.send(());
+            } else {
+                self.waiters.push((version, waiter));
+            }
+        }
+        self.waiters.extend(later);
     }
 
     /// After the cursor moved: what is behind it is done.
@@ -117,13 +203,19 @@ pub(crate) struct Lanes {
     slots: HashMap<u32, OpenSlot>,
     open: HashMap<LaneKey, Lane>,
     cursors: CursorCache,
+    blocked: Blocked,
     per_lane_max: usize,
 }
 
 impl Lanes {
-    pub(crate) fn new(cursors_max: usize, per_lane_max: usize) -> Self {
-        let cursors = CursorCache::new(cursors_max);
-        Self { slots: HashMap::new(), open: HashMap::new(), cursors, per_lane_max }
+    pub(crate) fn new(cursors_max: usize, blocked_max: usize, per_lane_max: usize) -> Self {
+        Self {
+            slots: HashMap::new(),
+            open: HashMap::new(),
+            cursors: CursorCache::new(cursors_max),
+            blocked: Blocked::new(blocked_max),
+            per_lane_max,
+        }
     }
 
     /// Opens a slot; `stop` is to be cancelled when it closes.
@@ -136,6 +228,7 @@ impl Lanes {
     /// Closes a slot: its lanes take nothing more and end. `None` when nothing of it is in hand.
     pub(crate) fn close_slot(&mut self, slot: u32) -> Option<oneshot::Receiver<()>> {
         self.cursors.forget(slot);
+        self.blocked.forget(slot);
         let open = self.slots.get_mut(&slot)?;
         open.stop.cancel();
         if open.lanes.is_empty() {
@@ -219,7 +312,9 @@ impl Lanes {
                     None => (None, 0),
                 };
                 let _share = if change.is_none() { share.clone() } else { None };
-                let lane = Lane { cursor, confirmed, _share, ..Lane::default() };
+                let gate = if self.blocked.contains(key) { Gate::Ask } else { Gate::Open };
+                let lowest = u64::MAX;
+                let lane = Lane { cursor, confirmed, _share, gate, lowest, ..Lane::default() };
                 (entry.insert(lane), Offered::Opened)
             }
         };
@@ -229,6 +324,13 @@ impl Lanes {
             slot.lanes.insert(key);
         }
         lane.wanted = lane.wanted.max(version);
+        if lane.gate != Gate::Open {
+            // What the letter said before does not speak for this event. Its content is not kept.
+            lane.gate = Gate::Ask;
+            lane.lowest = lane.lowest.min(version);
+            lane.shed = true;
+            return offered;
+        }
         match change {
             Some(change) if !lane.shed && lane.pending.len() < self.per_lane_max => {
                 lane.pending.insert(version, Pending { change, _share: share });
@@ -256,19 +358,56 @@ impl Lanes {
         if let Some(cursor) = &lane.unflushed {
             return Step::Flush(cursor.clone());
         }
+        if let Some(refusal) = &lane.refused {
+            return Step::Block(refusal.clone());
+        }
+        let end = match lane.gate {
+            Gate::Ask | Gate::Asking => {
+                (lane.gate, lane.asked_for) = (Gate::Asking, lane.waiters.len());
+                return Step::Ask;
+            }
+            Gate::Blocked { from } if lane.lowest >= from => return self.close_blocked(key),
+            Gate::Blocked { from } => from,
+            Gate::Open => u64::MAX,
+        };
         let Some(cursor) = &lane.cursor else { return Step::Load };
-        if let Some(pending) = lane.pending.get(&(cursor.version + 1)) {
+        let wanted = lane.wanted.min(end - 1);
+        if let Some(pending) = lane.pending.get(&(cursor.version + 1))
+            && cursor.version + 1 < end
+        {
             return Step::Handle { change: pending.change.clone(), view: cursor.view.clone() };
         }
-        if lane.wanted > cursor.version {
-            let (after, wanted, is_gap) = (cursor.version, lane.wanted, !lane.shed);
-            return Step::Heal { after, wanted, is_gap };
+        if wanted > cursor.version {
+            let (after, is_gap, singly) = (cursor.version, !lane.shed, lane.singly);
+            return Step::Heal { after, wanted, is_gap, singly };
+        }
+        if end != u64::MAX {
+            return self.close_blocked(key);
+        }
+        match lane.release {
+            Some(Release { is_at_tail: false, .. }) => {
+                return Step::Tail { after: cursor.version, singly: lane.singly };
+            }
+            Some(Release { change, .. }) => return Step::Finish(change),
+            None => {}
         }
         lane.release();
         if let Some(Lane { cursor: Some(cursor), confirmed, .. }) = self.open.remove(&key)
             && self.is_open(key.slot)
         {
             self.cursors.put(key, cursor, confirmed);
+        }
+        self.lane_ended(key);
+        Step::Done
+    }
+
+    /// The letter has what is left. The cursor is not kept: whoever retries the letter moves it.
+    fn close_blocked(&mut self, key: LaneKey) -> Step {
+        if let Some(lane) = self.open.remove(&key) {
+            for (_, waiter) in lane.waiters {
+                // Whoever stopped waiting does not want to know.
+                let _ = waiter.send(());
+            }
         }
         self.lane_ended(key);
         Step::Done
@@ -293,6 +432,98 @@ impl Lanes {
             lane.pending.entry(version).or_insert(Pending { change, _share: None });
         }
         lane.shed &= !all;
+    }
+
+    /// One of the next events cannot be read. True when it is the very next one.
+    pub(crate) fn unreadable(&mut self, key: LaneKey) -> bool {
+        self.open.get_mut(&key).is_some_and(|lane| std::mem::replace(&mut lane.singly, true))
+    }
+
+    /// The next event cannot be handled.
+    pub(crate) fn refused(&mut self, key: LaneKey, refusal: Refusal) {
+        if let Some(lane) = self.open.get_mut(&key) {
+            lane.refused = Some(Arc::new(refusal));
+        }
+    }
+
+    /// The refused event is in a letter. What was announced meanwhile makes it necessary to ask.
+    pub(crate) fn suspended(&mut self, key: LaneKey) {
+        self.blocked.insert(key);
+        if let Some(lane) = self.open.get_mut(&key) {
+            lane.refused = None;
+            lane.release = None;
+            lane.gate = Gate::Ask;
+            lane.lowest = lane.version().map_or(0, |handled| handled + 1);
+            lane.pending.clear();
+            lane.shed = true;
+        }
+    }
+
+    /// What the letter said: it blocks, or it is released or gone.
+    pub(crate) fn answered(&mut self, key: LaneKey, letter: Option<Letter>) {
+        let letter = letter.filter(Letter::blocks);
+        if letter.is_none() {
+            self.blocked.remove(key);
+        }
+        let Some(lane) = self.open.get_mut(&key) else { return };
+        let Some(Letter { version: from, .. }) = letter else {
+            // Whoever retried it has moved the cursor.
+            lane.cursor = None;
+            lane.gate = Gate::Open;
+            return;
+        };
+        match lane.gate {
+            Gate::Asking => lane.gate = Gate::Blocked { from },
+            // More was announced since. For those who waited before, the answer holds.
+            _ => lane.tell_blocked(from),
+        }
+    }
+
+    /// A slot's letter was found at its takeover. True when somebody has to work the lane.
+    pub(crate) fn found(&mut self, key: LaneKey, letter: &Letter) -> bool {
+        if letter.blocks() && defect("block-forgotten-on-restart") {
+            // As if blocks were in memory alone: the aggregate goes on behind the event that failed.
+            let cursor = Cursor { version: letter.version, view: None };
+            self.cursors.put(key, cursor, letter.version);
+            return false;
+        }
+        if letter.blocks() {
+            self.blocked.insert(key);
+            return false;
+        }
+        let release = Some(Release { change: letter.change, is_at_tail: false });
+        match self.open.get_mut(&key) {
+            Some(lane) => {
+                lane.release = release;
+                false
+            }
+            None => {
+                let lane = Lane { release, shed: true, lowest: u64::MAX, ..Lane::default() };
+                self.open.insert(key, lane);
+                if let Some(slot) = self.slots.get_mut(&key.slot) {
+                    slot.lanes.insert(key);
+                }
+                true
+            }
+        }
+    }
+
+    /// The events behind the cursor of a released letter's aggregate: none, or the next ones.
+    pub(crate) fn looked_at_tail(&mut self, key: LaneKey, events: Vec<RecordedEvent>) {
+        if let Some(lane) = self.open.get_mut(&key)
+            && let Some(release) = &mut lane.release
+            && events.is_empty()
+        {
+            release.is_at_tail = true;
+        }
+        self.healed(key, events, true);
+    }
+
+    /// The released letter is gone.
+    pub(crate) fn finished(&mut self, key: LaneKey) {
+        if let Some(lane) = self.open.get_mut(&key) {
+            lane.release = None;
+        }
     }
 
     /// The next event was handled: its effect is there, its cursor is to be stored.

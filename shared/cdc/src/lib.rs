@@ -11,10 +11,15 @@
 //! What no reader of the log can find, because it was never announced or its row never came, is found
 //! by the slow [`scanner`], which compares the newest versions with the cursors and announces again.
 //!
+//! An event that a consumer cannot handle goes into a dead letter ([`Letters`]) and its aggregate waits,
+//! in that consumer only; [`Replay`] is for whoever tries it again.
+//!
 //! Nothing of this is exactly once: an event comes again when its process died between effect and
 //! cursor, and the consumers are made for that.
 
 mod admission;
+mod blocked;
+mod breakers;
 mod catch_up;
 mod checkpoints;
 mod clock;
@@ -28,19 +33,28 @@ mod fast_pass;
 mod generation;
 mod group;
 mod lanes;
+mod letters;
 mod log_time;
+mod lonely;
 mod metrics;
 mod reader;
+mod replay;
 mod scanner;
 mod sequencer;
 mod source;
+mod suspects;
 #[cfg(test)]
 mod tests;
 
+pub use breakers::Breakers;
 pub use config::{CatchUpConfig, CdcConfig, ConfigError};
-pub use consumer::{Change, ChangeConsumer, ErrorClass, HandleError};
+pub use consumer::{Change, ChangeConsumer, HandleError};
 pub use error::{EventName, GroupError};
+pub use generation::slot_of;
 pub use group::{GroupDeps, run_group};
+pub use letters::{Letter, LetterKey, LetterState, Letters, Refusal};
+pub use replay::{MayBegin, Replay, ReplayError};
+pub use runtime::{ErrorClass, Target};
 pub use scanner::{OwnedSlots, ScannerConfig, ScannerDeps, run_scanner};
 
 use runtime::{Migration, MigrationSet};

@@ -94,6 +94,16 @@ pub(crate) static RETRIES: LazyLock<IntCounterVec> = LazyLock::new(|| {
     .expect("registered once")
 });
 
+/// Events that were put into letters.
+pub(crate) static LETTERS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    register_int_counter_vec!(
+        "cdc_dead_letters_total",
+        "Events that a consumer could not handle and that were put into a letter.",
+        &["consumer", "class"]
+    )
+    .expect("registered once")
+});
+
 /// Share of the log's lifetime that is left before unread rows expire, by slot.
 pub(crate) static TTL_HEADROOM: LazyLock<GaugeVec> = LazyLock::new(|| {
     register_gauge_vec!(

@@ -280,7 +280,7 @@ impl Reader {
 
     /// Begins to work on slots whose start is known.
     fn admit(&mut self, admission: Admission) {
-        let Admission { slots, starts, generations, scans, ahead } = admission;
+        let Admission { slots, letters, starts, generations, scans, ahead } = admission;
         let held = self.leases.held();
         let is_held = |slot: &u32, epoch: &i64| {
             let found = held.get(slot);
@@ -305,6 +305,9 @@ impl Reader {
             }
             self.places.insert(slot, Place::Working);
             self.fast.sequencer.open_slot(slot);
+            if let Some((crashes, letters)) = letters.get(&slot) {
+                self.fast.sequencer.take_over(slot, *crashes, letters);
+            }
             self.confirm.admit(slot, epoch, checkpoint);
             let at = Checkpoint { time: checkpoint.time.min(restart), ..checkpoint };
             let needed = needed(&starts, &[at]);

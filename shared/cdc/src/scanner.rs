@@ -7,8 +7,8 @@
 //! again if it was before: a second announcement is a valid ring. Each is counted as an anomaly, with a
 //! line in the log.
 //!
-//! It leaves alone what is younger than the grace period, consumers that are catching up or are not
-//! there, and slots that it does not own. All its requests come out of one budget.
+//! It leaves alone what is younger than the grace period, aggregates that wait behind a dead letter,
+//! consumers that are catching up or are not there, and slots that it does not own. All its requests come out of one budget.
 
 mod config;
 pub(crate) mod source;
@@ -20,6 +20,7 @@ use crate::consumer::{ChangeConsumer, ErrorClass, HandleError};
 use crate::database::ScanTables;
 use crate::error::GroupError;
 use crate::group::persist;
+use crate::letters::{LetterKey, Letters};
 use crate::log_time::LogTime;
 use crate::metrics;
 use crate::reader::database;
@@ -53,6 +54,8 @@ pub struct ScannerDeps {
     pub consumers: Vec<Arc<dyn ChangeConsumer>>,
     /// Asked before each look.
     pub owned: OwnedSlots,
+    /// Who waits behind a letter is left alone.
+    pub letters: Arc<dyn Letters>,
     /// What all processes agree on.
     pub settings: Settings,
     /// Paces and bounds.
@@ -310,10 +313,30 @@ impl Scanner {
                 round.progress.checkpoints.get(&key).is_some_and(|at| *at >= settled_from)
             })
             .collect();
+        let missed = self.without_letters(suspect, missed).await?;
         let Some(handled) = missed.iter().map(|(_, handled)| *handled).min() else {
             return Ok(());
         };
         self.ring(suspect, handled, &missed, round).await
+    }
+
+    /// Leaves out those whose letter has the aggregate: whoever retries it handles what is behind it.
+    async fn without_letters<'a>(
+        &self,
+        suspect: &Suspect,
+        missed: Vec<(&'a Watched, u64)>,
+    ) -> Result<Vec<(&'a Watched, u64)>, HandleError> {
+        let mut left = Vec::new();
+        for (watched, handled) in missed {
+            self.pace().await;
+            let Suspect { slot, aggregate_id, .. } = *suspect;
+            let consumer = watched.name.as_str();
+            let key = LetterKey { consumer, slot, aggregate_id };
+            if !self.source.has_letter(key).await? {
+                left.push((watched, handled));
+            }
+        }
+        Ok(left)
     }
 
     /// Announces what consumers have missed, from the first version that one of them lacks.

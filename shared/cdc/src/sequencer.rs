@@ -7,27 +7,35 @@
 //!
 //! The confirm pass asks by [`settle`](Sequencer::settle) that a version be handled and waits for it.
 //!
-//! A failure that may pass is repeated for ever with growing pauses, and stops its own lane only. Any
-//! other ends the sequencer: [`failed`](Sequencer::failed) is cancelled and the cursor stays before
-//! the event. After [`stop`](Sequencer::stop) the event in hand is finished and its cursor stored,
-//! nothing further begins; [`close`](Sequencer::close) does the same for one slot. Before each step
-//! the [`Fence`] is asked whether the slot is still this process's.
+//! A failure that may pass is repeated for ever with growing pauses, and stops its own lane only; when
+//! several aggregates meet one, the circuit breaker of their target has them all wait. An
+//! event that a consumer cannot handle goes into a letter ([`crate::letters`]), and so does one whose
+//! target alone keeps refusing; the aggregate is blocked for that consumer as soon as the letter is
+//! stored, and settled from there on. Any other failure ends the sequencer:
+//! [`failed`](Sequencer::failed) is cancelled and the cursor stays before the event. After
+//! [`stop`](Sequencer::stop) the event in hand is finished and its cursor stored, nothing further
+//! begins; [`close`](Sequencer::close) does the same for one slot. Before each step the [`Fence`] is asked
+//! whether the slot is still this process's.
 
+use crate::breakers::Breakers;
 use crate::config::CdcConfig;
-use crate::consumer::{Change, ChangeConsumer, ErrorClass, HandleError};
+use crate::consumer::{self, Change, ChangeConsumer, ErrorClass, HandleError};
 use crate::cursors::LaneKey;
 use crate::error::{EventName, GroupError};
-use crate::generation::token_of;
+use crate::generation::slot_of;
 use crate::lanes::{Lanes, Offered, Step};
+use crate::letters::{LetterKey, Letters, Refusal, SlotLetter};
+use crate::lonely::Lonely;
 use crate::metrics;
 use crate::source::{Cursor, CursorStore, EventSource, Fence, LogRow, Ring};
+use crate::suspects::Suspects;
 use domain::RecordedEvent;
 use futures::FutureExt;
 use runtime::test_hooks::{crash_point, defect};
-use runtime::{Backoff, chain};
+use runtime::{Backoff, Pass, RetryBudget, Target, chain};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
@@ -42,6 +50,8 @@ pub(crate) struct Parts {
     pub(crate) events: Arc<dyn EventSource>,
     pub(crate) cursors: Arc<dyn CursorStore>,
     pub(crate) fence: Arc<dyn Fence>,
+    pub(crate) letters: Arc<dyn Letters>,
+    pub(crate) breakers: Breakers,
     /// How many slots there are.
     pub(crate) slots: u32,
 }
@@ -58,6 +68,12 @@ struct Shared {
     lanes: Mutex<Lanes>,
     in_flight: Arc<Semaphore>,
     parallel: Semaphore,
+    retries: RetryBudget,
+    /// By consumer.
+    lonely: Vec<Mutex<Lonely>>,
+    suspects: Mutex<Suspects>,
+    /// Held by the suspect that is being handled.
+    one_suspect: tokio::sync::Mutex<()>,
     tasks: TaskTracker,
     stop: CancellationToken,
     failed: CancellationToken,
@@ -66,7 +82,12 @@ struct Shared {
 
 impl Sequencer {
     pub(crate) fn new(parts: Parts, config: &CdcConfig) -> Self {
-        let lanes = Lanes::new(config.cursors_cached_max, config.events_per_aggregate_max);
+        let lanes = Lanes::new(
+            config.cursors_cached_max,
+            config.blocked_aggregates_max,
+            config.events_per_aggregate_max,
+        );
+        let lonely = parts.consumers.iter().map(|_| Mutex::default()).collect();
         Self {
             shared: Arc::new(Shared {
                 parts,
@@ -74,6 +95,10 @@ impl Sequencer {
                 lanes: Mutex::new(lanes),
                 in_flight: Arc::new(Semaphore::new(config.events_in_flight_max)),
                 parallel: Semaphore::new(config.aggregates_in_parallel_max),
+                retries: RetryBudget::new(config.retries_per_second_max),
+                lonely,
+                suspects: Mutex::default(),
+                one_suspect: tokio::sync::Mutex::default(),
                 tasks: TaskTracker::new(),
                 stop: CancellationToken::new(),
                 failed: CancellationToken::new(),
@@ -90,10 +115,27 @@ impl Sequencer {
 
     /// Closes a slot and returns when nothing of it is in hand any more.
     pub(crate) async fn close(&self, slot: u32) {
+        lock(&self.shared.suspects).forget(slot);
         let draining = self.shared.lanes().close_slot(slot);
         if let Some(draining) = draining {
             // Errs when the sequencer is dropped, and with it whatever was in hand.
             let _ = draining.await;
+        }
+    }
+
+    /// Begins with a slot that was just opened and whose owners before died so often in a row, with
+    /// the letters that it has: the released ones are finished. To be called before a row of the slot
+    /// is submitted.
+    pub(crate) fn take_over(&self, slot: u32, crashes: u32, letters: &[SlotLetter]) {
+        let parallel = self.shared.config.aggregates_in_parallel_max;
+        lock(&self.shared.suspects).take(slot, crashes, parallel);
+        for SlotLetter { consumer, aggregate_id, letter } in letters {
+            let (consumer, aggregate_id) = (*consumer, *aggregate_id);
+            let key = LaneKey { slot, aggregate_id, consumer };
+            let is_opened = self.shared.lanes().found(key, letter);
+            if is_opened {
+                self.open(key);
+            }
         }
     }
 
@@ -195,7 +237,7 @@ impl Sequencer {
 
 impl Shared {
     fn lanes(&self) -> MutexGuard<'_, Lanes> {
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.lanes)
     }
 
     /// The lanes that an event goes to.
@@ -204,7 +246,7 @@ impl Shared {
             ring.aggregate_type.as_deref().is_none_or(|of_type| consumer.wants(of_type))
         };
         let aggregate_id = ring.aggregate_id;
-        let slot = leases::slot_of(token_of(aggregate_id), self.parts.slots);
+        let slot = slot_of(aggregate_id, self.parts.slots);
         let consumers = self.parts.consumers.iter().enumerate();
         consumers.filter(move |(_, consumer)| wants(consumer)).map(move |(consumer, _)| LaneKey {
             slot,
@@ -220,39 +262,78 @@ impl Shared {
         let mut place = self.place(&stop).await;
         loop {
             let step = self.lanes().next(key);
-            let what = match &step {
-                Step::Done => return Ok(()),
-                Step::Flush(_) => "flush",
+            let what = step.name();
+            if matches!(step, Step::Done) {
+                return Ok(());
+            }
+            let pass = self.pass(key, &step, &mut place, &stop).await;
+            match &step {
+                // What was done is written down, nothing else begins.
+                Step::Flush(_) => {}
                 _ if stop.is_cancelled() || !self.parts.fence.may_begin(key.slot) => {
                     self.lanes().abandon(key);
                     return Ok(());
                 }
-                Step::Load => "load",
-                Step::Heal { .. } => "heal",
-                Step::Handle { .. } => "handle",
-            };
-            match self.perform(key, step).await {
-                Ok(()) => backoff.reset(),
-                Err(error) if error.class == ErrorClass::Transport => {
-                    self.note_retry(key, what, backoff.attempts(), &error);
-                    self.lanes().shed(key);
-                    drop(place);
-                    if !backoff.pause(&stop).await {
-                        self.lanes().abandon(key);
-                        return Ok(());
-                    }
-                    place = self.place(&stop).await;
-                }
-                Err(source) => {
-                    let (consumer, event) = self.name(key);
-                    return Err(GroupError::Event { consumer, event, source });
-                }
+                _ => {}
             }
+            let performed = self.perform(key, &step).await;
+            if let Some(pass) = pass {
+                tell(pass, key, &performed);
+            }
+            let failure = match performed {
+                Ok(()) => {
+                    backoff.reset();
+                    continue;
+                }
+                Err(failure) => failure,
+            };
+            if self.refuse(key, &step, &failure) {
+                backoff.reset();
+                continue;
+            }
+            if failure.class != ErrorClass::Transport {
+                let (consumer, event) = self.name(key);
+                return Err(GroupError::Event { consumer, event, source: failure });
+            }
+            self.note_retry(key, what, backoff.attempts(), &failure);
+            self.lanes().shed(key);
+            drop(place);
+            if !backoff.pause(&stop).await || !self.may_retry(&stop).await {
+                self.lanes().abandon(key);
+                return Ok(());
+            }
+            place = self.place(&stop).await;
         }
     }
 
+    /// Whether the failure is dealt with by writing the event into a letter, or by reading events one
+    /// at a time until the one that cannot be read is found.
+    fn refuse(&self, key: LaneKey, step: &Step, failure: &HandleError) -> bool {
+        match (step, failure.class) {
+            (Step::Handle { .. }, ErrorClass::Poison) => {}
+            (Step::Handle { .. }, ErrorClass::Transport)
+                if self.is_lonely(key) || defect("outage-dead-lettered") => {}
+            (Step::Heal { .. } | Step::Tail { .. }, ErrorClass::Poison) => {
+                if !self.lanes().unreadable(key) {
+                    return true;
+                }
+            }
+            _ => return false,
+        }
+        let (_, event) = self.name(key);
+        let (event, error) = (*event, chain(failure).to_string());
+        self.lanes().refused(key, Refusal { event, class: failure.class, error });
+        true
+    }
+
+    /// Whether the target refuses this aggregate only, and has done so often enough.
+    fn is_lonely(&self, key: LaneKey) -> bool {
+        let alone = lock(&self.lonely[key.consumer]).failed(key.aggregate_id);
+        alone >= self.config.lonely_failures_max
+    }
+
     /// A place among the aggregates that run in parallel; `None` when `stop` came first.
-    async fn place(&self, stop: &CancellationToken) -> Option<tokio::sync::SemaphorePermit<'_>> {
+    async fn place(&self, stop: &CancellationToken) -> Option<SemaphorePermit<'_>> {
         tokio::select! {
             () = stop.cancelled() => None,
             // Errs when the semaphore is closed, which never happens.
@@ -260,7 +341,48 @@ impl Shared {
         }
     }
 
-    async fn perform(&self, key: LaneKey, step: Step) -> Result<(), HandleError> {
+    /// Waits for the process's budget of repeated attempts. False when `stop` came first.
+    async fn may_retry(&self, stop: &CancellationToken) -> bool {
+        tokio::select! {
+            () = stop.cancelled() => false,
+            () = self.retries.take() => true,
+        }
+    }
+
+    /// Waits while the circuit breaker of the step's target is open; without a place, so that lanes
+    /// with another target go on. `None` when nobody is to be asked, or `stop` came first.
+    async fn pass<'a>(
+        &'a self,
+        key: LaneKey,
+        step: &Step,
+        place: &mut Option<SemaphorePermit<'a>>,
+        stop: &CancellationToken,
+    ) -> Option<Pass> {
+        let consumer = &self.parts.consumers[key.consumer];
+        let target = match step {
+            Step::Handle { change, .. } if !consumer.wants(&change.event.aggregate_type) => {
+                return None;
+            }
+            Step::Handle { .. } => consumer.target(),
+            _ => Target::Database,
+        };
+        let breaker = self.parts.breakers.of(target);
+        if stop.is_cancelled() {
+            return None;
+        }
+        if let Ok(pass) = breaker.try_pass() {
+            return Some(pass);
+        }
+        *place = None;
+        let pass = tokio::select! {
+            () = stop.cancelled() => return None,
+            pass = breaker.pass() => pass,
+        };
+        *place = self.place(stop).await;
+        Some(pass)
+    }
+
+    async fn perform(&self, key: LaneKey, step: &Step) -> Result<(), HandleError> {
         let consumer = &self.parts.consumers[key.consumer];
         match step {
             Step::Load => {
@@ -269,23 +391,111 @@ impl Shared {
                 self.lanes().loaded(key, cursor);
             }
             Step::Handle { change, view } if consumer.wants(&change.event.aggregate_type) => {
-                let view = consumer.handle(&change, view.as_deref()).await?.map(Into::into);
-                metrics::HANDLED.with_label_values(&[consumer.name()]).inc();
-                crash_point("cdc.handled");
-                self.lanes().handled(key, Cursor { version: change.event.version.0, view });
+                self.handle(key, change, view.as_deref()).await?;
             }
             Step::Handle { change, .. } => self.lanes().passed(key, change.event.version.0),
             Step::Flush(cursor) => {
                 metrics::CURSORS.with_label_values(&["write"]).inc();
                 let (id, name) = (key.aggregate_id, consumer.name());
-                self.parts.cursors.write(id, name, &cursor).await?;
+                self.parts.cursors.write(id, name, cursor).await?;
                 crash_point("cdc.cursor-stored");
                 self.lanes().flushed(key);
             }
-            Step::Heal { after, wanted, is_gap } => self.heal(key, after, wanted, is_gap).await?,
+            Step::Heal { after, wanted, is_gap, singly } => {
+                self.heal(key, *after, *wanted, *is_gap, *singly).await?;
+            }
+            Step::Block(refusal) => self.block(key, refusal).await?,
+            Step::Ask => {
+                let letter = self.parts.letters.read(self.letter_key(key)).await?;
+                self.lanes().answered(key, letter);
+            }
+            Step::Tail { after, singly } => {
+                let limit = self.heal_limit(*singly);
+                let events = self.parts.events.after(key.aggregate_id, *after, limit).await?;
+                self.lanes().looked_at_tail(key, events);
+            }
+            Step::Finish(change) => {
+                self.parts.letters.finish(self.letter_key(key), *change).await?;
+                self.lanes().finished(key);
+            }
             Step::Done => {}
         }
         Ok(())
+    }
+
+    async fn handle(
+        &self,
+        key: LaneKey,
+        change: &Change,
+        view: Option<&str>,
+    ) -> Result<(), HandleError> {
+        let consumer = &self.parts.consumers[key.consumer];
+        let version = change.event.version.0;
+        let slot = key.slot;
+        let is_suspect = || lock(&self.suspects).any_in(slot);
+        let alone = if is_suspect() { Some(self.one_suspect.lock().await) } else { None };
+        // Those before it may have been the last.
+        let alone = alone.filter(|_| is_suspect());
+        let is_suspect = alone.is_some();
+        if is_suspect && !self.parts.fence.may_begin(slot) {
+            // It took long until it was its turn. The next step is not made.
+            return Ok(());
+        }
+        if is_suspect {
+            self.begin_attempt(key, version).await?;
+        }
+        let handled = consumer::handle(&**consumer, change, view).await;
+        drop(alone);
+        let is_over = handled.as_ref().err().is_none_or(|e| e.class != ErrorClass::Transport);
+        if is_suspect && is_over {
+            lock(&self.suspects).clear(slot, key, version);
+        }
+        let view = handled?.map(Into::into);
+        lock(&self.lonely[key.consumer]).handled(key.aggregate_id);
+        metrics::HANDLED.with_label_values(&[consumer.name()]).inc();
+        crash_point("cdc.handled");
+        self.lanes().handled(key, Cursor { version, view });
+        Ok(())
+    }
+
+    /// Records an attempt of which the process may die. Errs when too many died of the event.
+    async fn begin_attempt(&self, key: LaneKey, version: u64) -> Result<(), HandleError> {
+        if !lock(&self.suspects).is_new(key, version) {
+            return Ok(());
+        }
+        let before = self.parts.letters.begin_attempt(self.letter_key(key), version).await?;
+        if before >= self.config.crash_attempts_max {
+            return Err(HandleError {
+                class: ErrorClass::Poison,
+                what: format!("the process ended {before} times while it handled the event"),
+                source: None,
+            });
+        }
+        lock(&self.suspects).record(key, version);
+        Ok(())
+    }
+
+    /// Writes the refused event down; only then is its aggregate blocked.
+    async fn block(&self, key: LaneKey, refusal: &Refusal) -> Result<(), HandleError> {
+        let letter_key = self.letter_key(key);
+        self.parts.letters.block(letter_key, refusal).await?;
+        let Refusal { event, class, error } = refusal;
+        let (consumer, class) = (letter_key.consumer, class.name());
+        warn!(consumer, %event, class, error, "dead letter: the aggregate waits");
+        metrics::LETTERS.with_label_values(&[consumer, class]).inc();
+        lock(&self.lonely[key.consumer]).forget(key.aggregate_id);
+        self.lanes().suspended(key);
+        Ok(())
+    }
+
+    fn letter_key(&self, key: LaneKey) -> LetterKey<'_> {
+        let LaneKey { slot, aggregate_id, consumer } = key;
+        LetterKey { consumer: self.parts.consumers[consumer].name(), slot, aggregate_id }
+    }
+
+    /// Events read at once; where one of them cannot be read, they are read one at a time.
+    fn heal_limit(&self, singly: bool) -> u32 {
+        if singly { 1 } else { self.config.heal_events }
     }
 
     async fn heal(
@@ -294,6 +504,7 @@ impl Shared {
         after: u64,
         wanted: u64,
         is_gap: bool,
+        singly: bool,
     ) -> Result<(), HandleError> {
         let id = key.aggregate_id;
         if defect("gap-healing-off") {
@@ -304,7 +515,7 @@ impl Shared {
             debug!(aggregate_id = %id, after, announced = wanted, "gap in front of a version");
             metrics::GAPS_DETECTED.inc();
         }
-        let limit = self.config.heal_events;
+        let limit = self.heal_limit(singly);
         let events = self.parts.events.after(id, after, limit).await?;
         let reached = contiguous_until(after, &events).filter(|reached| {
             *reached >= wanted || events.len() >= usize::try_from(limit).unwrap_or(usize::MAX)
@@ -349,15 +560,30 @@ impl Shared {
     /// The consumer and the event that a lane has in hand.
     fn name(&self, key: LaneKey) -> (String, Box<EventName>) {
         let (version, change): (u64, Option<Arc<Change>>) = self.lanes().in_hand(key);
-        let event = change.as_deref().map(|change| &change.event);
-        let name = EventName {
-            event_id: event.map(|event| event.event_id),
-            event_type: event.map(|event| event.event_type.clone()),
-            aggregate_id: key.aggregate_id,
-            version,
+        let name = match change {
+            Some(change) => EventName::of(&change.event),
+            None => EventName {
+                event_id: None,
+                event_type: None,
+                aggregate_id: key.aggregate_id,
+                version,
+            },
         };
         (self.parts.consumers[key.consumer].name().to_owned(), Box::new(name))
     }
+}
+
+/// Tells a circuit breaker what came of a step.
+fn tell(pass: Pass, key: LaneKey, performed: &Result<(), HandleError>) {
+    match performed {
+        Err(failure) if failure.class == ErrorClass::Transport => pass.failed(key.aggregate_id),
+        // Whoever refuses an event is there.
+        Ok(()) | Err(_) => pass.succeeded(),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The last of the versions `after + 1`, `after + 2`, …; `None` when there is a hole among them.

@@ -9,7 +9,9 @@ mod engine_on_tablets;
 #[path = "tests/engine.rs"]
 #[expect(clippy::duplicate_mod, reason = "the same tests on both kinds of keyspaces")]
 mod engine_on_vnodes;
+mod letters;
 mod ordering;
+mod outages;
 mod reading;
 mod scanning;
 mod sharing;

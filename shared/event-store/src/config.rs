@@ -91,7 +91,7 @@ impl Default for EventStoreConfig {
             wait_ms_max: 10_000,
             request_timeout_ms: 2_000,
             open_commands_max: 1_024,
-            queue_per_aggregate_max: 128,
+            queue_per_aggregate_max: 64,
             events_per_commit_max: 100,
             commit_bytes_max: 1_500_000,
             conflict_retries_max: 20,

@@ -17,10 +17,10 @@ use crate::state::Loaded;
 use crate::store::Shared;
 use domain::{Aggregate, RecordedEvent};
 use runtime::test_hooks::{crash_point, defect};
-use runtime::{Backoff, chain};
+use runtime::{Backoff, chain, traces};
 use std::sync::Arc;
 use tokio::sync::oneshot;
-use tracing::debug;
+use tracing::{Instrument, debug};
 
 /// What a caller gets.
 pub(crate) type Answer<A> = Result<Outcome, ExecuteError<<A as Aggregate>::Error>>;
@@ -45,7 +45,8 @@ impl<A: Aggregate> Execution<A> {
     /// Runs the command. The answer goes out as soon as it is certain; the announcement follows.
     pub(crate) async fn run(mut self, turn: Turn, answer: oneshot::Sender<Answer<A>>) {
         let mut hold = None;
-        let decided = self.decide_and_commit(&mut hold).await;
+        let append = traces::step("append", self.request.aggregate_id);
+        let decided = self.decide_and_commit(&mut hold).instrument(append).await;
         // The outcome is certain: another sending of the command finds it.
         self.sending.end();
         match decided {
@@ -58,7 +59,8 @@ impl<A: Aggregate> Execution<A> {
                 crash_point("append.answered");
                 // The next command of the aggregate need not wait for the announcement.
                 drop(turn);
-                announcer.announce(ticket, &events, A::TOPIC).await;
+                let announce = traces::step("announce", self.request.aggregate_id);
+                announcer.announce(ticket, &events, A::TOPIC).instrument(announce).await;
                 crash_point("append.announced");
             }
         }

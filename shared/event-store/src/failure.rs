@@ -6,7 +6,7 @@
 //! read. The driver knows 0x1700 (CAS unknown) and 0x1600 (CDC write failure) only as other codes.
 
 use crate::ledger::LedgerError;
-use scylla::errors::{DbError, ExecutionError, RequestAttemptError};
+use scylla::errors::{ExecutionError, RequestAttemptError};
 use std::sync::Arc;
 
 /// Sorts a failed request.
@@ -39,30 +39,15 @@ fn refused(attempt: &RequestAttemptError) -> bool {
         | RequestAttemptError::UnableToAllocStreamId
         | RequestAttemptError::RepreparedIdChanged { .. }
         | RequestAttemptError::RepreparedIdMissingInBatch => true,
-        RequestAttemptError::DbError(error, _) => refused_by_server(error),
+        RequestAttemptError::DbError(error, _) => runtime::was_never_executed(error),
         _ => false,
     }
-}
-
-fn refused_by_server(error: &DbError) -> bool {
-    matches!(
-        error,
-        DbError::SyntaxError
-            | DbError::Invalid
-            | DbError::AlreadyExists { .. }
-            | DbError::AuthenticationError
-            | DbError::Unauthorized
-            | DbError::ConfigError
-            | DbError::ProtocolError
-            | DbError::Unprepared { .. }
-            | DbError::RateLimitReached { rejected_by_coordinator: true, .. }
-    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use scylla::errors::{OperationType, WriteType};
+    use scylla::errors::{DbError, OperationType, WriteType};
     use scylla::statement::Consistency;
     use std::time::Duration;
 

@@ -14,7 +14,7 @@ use crate::state::Loaded;
 use crate::store::EventStore;
 use domain::{Aggregate, Version};
 use runtime::{Backoff, chain};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 use uuid::Uuid;
 
@@ -41,8 +41,30 @@ impl EventStore {
         aggregate_id: Uuid,
         command_ids: &[Uuid],
     ) -> Result<LookUp, ExecuteError<A::Error>> {
+        self.look_up_by::<A>(aggregate_id, command_ids, self.latest()).await
+    }
+
+    /// The same for a caller who waits until `deadline` and no longer than anyone may.
+    pub async fn look_up_by<A: Aggregate>(
+        &self,
+        aggregate_id: Uuid,
+        command_ids: &[Uuid],
+        deadline: Instant,
+    ) -> Result<LookUp, ExecuteError<A::Error>> {
+        let deadline = deadline.min(self.latest());
+        let found = timeout_at(deadline, self.find_by::<A>(aggregate_id, command_ids, deadline));
+        let late = ExecuteError::Unavailable { doing: "look up a command in time", source: None };
+        found.await.unwrap_or(Err(late))
+    }
+
+    async fn find_by<A: Aggregate>(
+        &self,
+        aggregate_id: Uuid,
+        command_ids: &[Uuid],
+        deadline: Instant,
+    ) -> Result<LookUp, ExecuteError<A::Error>> {
         let shared = self.shared();
-        let call = Call::new(Instant::now() + shared.config.wait());
+        let call = Call::new(deadline);
         let (_open, _turn) = self.admit(aggregate_id, call.deadline()).await?;
         let mut loaded = match shared.cache.take::<A>(aggregate_id).await {
             Some(loaded) => loaded,

@@ -29,7 +29,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::task::TaskTracker;
-use tracing::error;
+use tracing::{Instrument, error};
 use uuid::Uuid;
 
 /// The wall clock; a value, so that tests have their own.
@@ -159,9 +159,19 @@ impl EventStore {
         &self,
         request: CommandRequest<A>,
     ) -> Result<Outcome, ExecuteError<A::Error>> {
+        self.execute_by(request, self.latest()).await
+    }
+
+    /// The same for a caller who waits until `deadline` and no longer than anyone may. The error that
+    /// it gets then says whether the command was done; what is on its way goes on.
+    pub async fn execute_by<A: Aggregate>(
+        &self,
+        request: CommandRequest<A>,
+        deadline: Instant,
+    ) -> Result<Outcome, ExecuteError<A::Error>> {
         let started = Instant::now();
         let name = request.name;
-        let result = self.answer(request, started + self.shared.config.wait()).await;
+        let result = self.answer(request, deadline.min(self.latest())).await;
         let outcome = match &result {
             Ok(outcome) if outcome.replayed => "replayed",
             Ok(outcome) if outcome.events.is_empty() => "unchanged",
@@ -195,11 +205,14 @@ impl EventStore {
             request,
         };
         let watch = PanicWatch { shared: Arc::clone(&self.shared), call: Arc::clone(&call) };
-        let task = self.shared.tasks.spawn(async move {
-            let _open = open;
-            let _watch = watch;
-            execution.run(turn, to).await;
-        });
+        let task = self.shared.tasks.spawn(
+            async move {
+                let _open = open;
+                let _watch = watch;
+                execution.run(turn, to).await;
+            }
+            .in_current_span(),
+        );
         let cancelled = CancelWithRequest(Some(task.abort_handle()));
         let in_time = tokio::select! {
             answer = answer => answer.ok(),
@@ -213,6 +226,18 @@ impl EventStore {
             }
             None => Err(ExecuteError::Unknown { command_id }),
         }
+    }
+
+    /// Whether a sending of this command is at work in this process. While one is, another sending
+    /// that cannot be served must not be told "not done".
+    #[must_use]
+    pub fn is_at_work(&self, command_id: Uuid) -> bool {
+        self.shared.sendings.contains(command_id)
+    }
+
+    /// When an answer that is asked for now must be there.
+    pub(crate) fn latest(&self) -> Instant {
+        Instant::now() + self.shared.config.wait()
     }
 
     pub(crate) fn shared(&self) -> &Shared {

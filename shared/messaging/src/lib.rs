@@ -7,6 +7,7 @@
 //! record comes again unchanged. Delivery is at least once, first occurrences in order.
 
 mod audit;
+mod error_class;
 mod message;
 mod metrics;
 mod producer;

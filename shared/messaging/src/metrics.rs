@@ -32,11 +32,11 @@ pub(crate) static PUBLISHED: LazyLock<IntCounterVec> = LazyLock::new(|| {
     .expect("registered once")
 });
 
-/// Producers that reached their fatal state and were replaced.
+/// Producers that were replaced because a record timed out, or they died.
 pub(crate) static PRODUCERS_REBUILT: LazyLock<IntCounter> = LazyLock::new(|| {
     register_int_counter!(
         "relay_producers_rebuilt_total",
-        "Producers that reached their fatal state and were replaced."
+        "Producers that were replaced because a record timed out, or they died."
     )
     .expect("registered once")
 });

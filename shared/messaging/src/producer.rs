@@ -1,7 +1,9 @@
 //! Sends one record at a time per caller and waits for the broker's acknowledgement.
 
+use crate::error_class;
 use crate::message::Message;
 use crate::metrics::{PRODUCERS_REBUILT, PUBLISH_IN_FLIGHT, PUBLISHED};
+use cdc::ErrorClass;
 use prometheus::IntGauge;
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -9,10 +11,12 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::future_producer::DeliveryFuture;
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use runtime::test_hooks::{crash_point, defect};
+use runtime::{Backoff, BackoffConfig};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tracing::warn;
 
 /// How to reach the broker.
@@ -28,6 +32,15 @@ pub struct KafkaConfig {
     pub linger_ms: u32,
     /// How many records may wait inside librdkafka.
     pub queue_messages_max: u32,
+    /// Pauses between two new producers in place of one whose record timed out, or which died; from
+    /// the beginning again once a record was acknowledged.
+    #[serde(default = "rebuild")]
+    pub rebuild: BackoffConfig,
+}
+
+/// The default of [`KafkaConfig::rebuild`].
+fn rebuild() -> BackoffConfig {
+    BackoffConfig { initial_ms: 500, max_ms: 30_000 }
 }
 
 /// Where an acknowledged record went.
@@ -58,6 +71,14 @@ pub enum PublishError {
         /// What librdkafka says.
         source: KafkaError,
     },
+    /// The broker refuses all records of this producer: its rights or its configuration are wrong.
+    #[error("{topic} refuses this producer")]
+    Denied {
+        /// The topic.
+        topic: String,
+        /// What librdkafka says.
+        source: KafkaError,
+    },
     /// The producer cannot be made from its configuration.
     #[error("configure the producer")]
     Configuration {
@@ -77,7 +98,15 @@ struct Inner {
     /// Locked for writing only to put a new producer in the place of a dead one.
     current: RwLock<Current>,
     /// Held by the one caller that makes the new producer.
-    rebuilding: tokio::sync::Mutex<()>,
+    rebuilding: tokio::sync::Mutex<Rebuilding>,
+    /// Whether a record was acknowledged since the newest producer was made.
+    has_acknowledged: AtomicBool,
+}
+
+/// When the next producer may be made.
+struct Rebuilding {
+    pauses: Backoff,
+    not_before: Option<Instant>,
 }
 
 struct Current {
@@ -96,8 +125,10 @@ impl Publisher {
     /// A publisher; the connection is made in the background.
     pub fn new(config: KafkaConfig) -> Result<Self, PublishError> {
         let current = RwLock::new(Current { producer: create(&config)?, generation: 1 });
-        let rebuilding = tokio::sync::Mutex::new(());
-        Ok(Self { inner: Arc::new(Inner { config, current, rebuilding }) })
+        let rebuilding = Rebuilding { pauses: Backoff::new(config.rebuild), not_before: None };
+        let rebuilding = tokio::sync::Mutex::new(rebuilding);
+        let has_acknowledged = AtomicBool::new(false);
+        Ok(Self { inner: Arc::new(Inner { config, current, rebuilding, has_acknowledged }) })
     }
 
     /// Sends a record and waits until the broker acknowledged it. The caller sends the next record
@@ -120,32 +151,43 @@ impl Publisher {
         match result {
             Ok(at) => {
                 crash_point("relay.acknowledged");
+                self.inner.has_acknowledged.store(true, Ordering::Relaxed);
                 Ok(at)
             }
             Err(source) => {
-                self.rebuild_when_fatal(generation).await;
+                self.rebuild_after(generation, &source).await;
                 let topic = message.topic.clone();
-                Err(if is_refusal(&source) {
-                    PublishError::Refused { topic, source }
-                } else {
-                    PublishError::Transport { topic, source }
+                Err(match error_class::of_record(&source) {
+                    ErrorClass::Transport => PublishError::Transport { topic, source },
+                    ErrorClass::Poison => PublishError::Refused { topic, source },
+                    ErrorClass::Fatal => PublishError::Denied { topic, source },
                 })
             }
         }
     }
 
-    /// An idempotent producer in its fatal state never sends again: a new one takes its place. Of
-    /// all callers whose records failed with the old one, the first makes the new one and the
-    /// others wait for it; then each sends its record again. A record that was on its way when the
-    /// old one died may still arrive, at the latest beside its own second sending: later records of
-    /// the same aggregate were not sent before that was acknowledged.
-    async fn rebuild_when_fatal(&self, generation: u64) {
-        if self.inner.fatal_error(generation).is_none() {
+    /// An idempotent producer in its fatal state never sends again, and one whose record timed out
+    /// goes on under a higher epoch of its own making, which not every broker takes: a new one takes
+    /// its place. Of all callers whose records failed with the old one, the first makes the new one
+    /// and the others wait for it; then each sends its record again. A record that was on its way
+    /// when the old one was given up may still arrive, at the latest beside its own second sending:
+    /// later records of the same aggregate were not sent before that was acknowledged.
+    ///
+    /// While the broker stays away records time out again and again; then new producers come with
+    /// growing pauses, and the old one is used until then.
+    async fn rebuild_after(&self, generation: u64, error: &KafkaError) {
+        if self.inner.unfit(generation, error).is_none() {
             return;
         }
-        let _rebuilding = self.inner.rebuilding.lock().await;
-        let Some((code, reason)) = self.inner.fatal_error(generation) else { return };
-        warn!(?code, reason, "producer in its fatal state, making a new one");
+        let mut rebuilding = self.inner.rebuilding.lock().await;
+        let Some(reason) = self.inner.unfit(generation, error) else { return };
+        if self.inner.has_acknowledged.swap(false, Ordering::Relaxed) {
+            rebuilding.pauses.reset();
+        }
+        if rebuilding.not_before.is_some_and(|not_before| Instant::now() < not_before) {
+            return;
+        }
+        warn!(reason, "producer is not fit any more, making a new one");
         let inner = Arc::clone(&self.inner);
         // Both making a producer and dropping one block.
         let made = tokio::task::spawn_blocking(move || inner.rebuild(generation)).await;
@@ -154,6 +196,7 @@ impl Publisher {
             Ok(Err(error)) => warn!(error = %runtime::chain(&error), "no new producer"),
             Err(error) => warn!(%error, "no new producer"),
         }
+        rebuilding.not_before = Some(Instant::now() + rebuilding.pauses.next_pause());
     }
 
     /// How many producers there were.
@@ -190,11 +233,18 @@ impl Inner {
         (current.generation, delivery)
     }
 
-    /// Why the producer of that generation is dead; `None` while it lives, and once it is replaced.
-    fn fatal_error(&self, generation: u64) -> Option<(RDKafkaErrorCode, String)> {
+    /// Why the producer of that generation should not go on; `None` while it may, and once it is
+    /// replaced. `error` is what a record of it met.
+    fn unfit(&self, generation: u64, error: &KafkaError) -> Option<String> {
         let current = self.read();
-        let is_current = current.generation == generation;
-        is_current.then(|| current.producer.client().fatal_error()).flatten()
+        if current.generation != generation {
+            return None;
+        }
+        if let Some((code, reason)) = current.producer.client().fatal_error() {
+            return Some(format!("{code:?}: {reason}"));
+        }
+        let timed_out = error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageTimedOut);
+        timed_out.then(|| "a record timed out".to_owned())
     }
 
     /// Puts a new producer in the place of that generation's.
@@ -255,18 +305,4 @@ fn create(config: &KafkaConfig) -> Result<FutureProducer, PublishError> {
         .set("allow.auto.create.topics", "false")
         .create()
         .map_err(|source| PublishError::Configuration { source })
-}
-
-/// Codes by which a broker, or librdkafka for it, refuses this very record.
-fn is_refusal(error: &KafkaError) -> bool {
-    matches!(
-        error.rdkafka_error_code(),
-        Some(
-            RDKafkaErrorCode::MessageSizeTooLarge
-                | RDKafkaErrorCode::InvalidMessage
-                | RDKafkaErrorCode::InvalidMessageSize
-                | RDKafkaErrorCode::InvalidRecord
-                | RDKafkaErrorCode::InvalidTimestamp
-        )
-    )
 }

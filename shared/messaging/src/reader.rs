@@ -1,5 +1,4 @@
-//! Reads a topic from its beginning, as an auditor does: all partitions, no consumer group, nothing
-//! committed.
+//! Reads topics as an auditor does: all partitions, no consumer group, nothing committed.
 
 use rdkafka::consumer::{BaseConsumer, Consumer, StreamConsumer};
 use rdkafka::error::KafkaError;
@@ -60,7 +59,7 @@ pub enum ReadError {
     },
 }
 
-/// Follows some topics from their beginning.
+/// Follows some topics.
 pub struct TopicReader {
     consumer: StreamConsumer,
 }
@@ -72,6 +71,28 @@ impl TopicReader {
         brokers: &[String],
         topics: &[&str],
         timeout: Duration,
+    ) -> Result<Self, ReadError> {
+        Self::open(brokers, topics, timeout, |_, _, _| Ok(Offset::Beginning))
+    }
+
+    /// Starts behind the last record that is there now, otherwise as [`Self::from_beginning`]. Blocks for
+    /// at most `timeout` per partition.
+    pub fn from_now(
+        brokers: &[String],
+        topics: &[&str],
+        timeout: Duration,
+    ) -> Result<Self, ReadError> {
+        Self::open(brokers, topics, timeout, |client, topic, partition| {
+            let (_, end) = client.fetch_watermarks(topic, partition, timeout)?;
+            Ok(Offset::Offset(end))
+        })
+    }
+
+    fn open(
+        brokers: &[String],
+        topics: &[&str],
+        timeout: Duration,
+        start: impl Fn(&BaseConsumer, &str, i32) -> Result<Offset, KafkaError>,
     ) -> Result<Self, ReadError> {
         let mut config = ClientConfig::new();
         config
@@ -86,9 +107,8 @@ impl TopicReader {
             let probe: BaseConsumer = config.create().map_err(failed)?;
             let metadata = probe.fetch_metadata(Some(topic), timeout).map_err(failed)?;
             for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
-                assignment
-                    .add_partition_offset(topic, partition.id(), Offset::Beginning)
-                    .map_err(failed)?;
+                let offset = start(&probe, topic, partition.id()).map_err(failed)?;
+                assignment.add_partition_offset(topic, partition.id(), offset).map_err(failed)?;
             }
         }
         let failed = |source| ReadError::Kafka { topic: topics.join(","), source };

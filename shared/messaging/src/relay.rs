@@ -4,9 +4,10 @@ use crate::message::Message;
 use crate::metrics::PUBLISH_LATENCY;
 use crate::producer::{PublishError, Publisher};
 use async_trait::async_trait;
-use cdc::{Change, ChangeConsumer, ErrorClass, HandleError};
+use cdc::{Change, ChangeConsumer, ErrorClass, HandleError, Target};
+use runtime::traces;
 use std::time::{SystemTime, UNIX_EPOCH};
-use tracing::debug;
+use tracing::{Instrument, debug};
 
 /// The stored name in `consumer_cursors`; the relay has one name for ever.
 pub const CONSUMER: &str = "relay";
@@ -34,6 +35,10 @@ impl ChangeConsumer for Relay {
         true
     }
 
+    fn target(&self) -> Target {
+        Target::Broker
+    }
+
     async fn handle(
         &self,
         change: &Change,
@@ -49,11 +54,14 @@ impl ChangeConsumer for Relay {
             source: Some(source),
         };
         let message = Message::of(change).map_err(|e| failed(ErrorClass::Poison, Box::new(e)))?;
-        let at = self.publisher.publish(&message).await.map_err(|error| {
+        let send = traces::publish(&message.topic, event.aggregate_id);
+        let at = self.publisher.publish(&message).instrument(send).await.map_err(|error| {
             let class = match &error {
                 PublishError::Transport { .. } => ErrorClass::Transport,
                 PublishError::Refused { .. } => ErrorClass::Poison,
-                PublishError::Configuration { .. } => ErrorClass::Fatal,
+                PublishError::Configuration { .. } | PublishError::Denied { .. } => {
+                    ErrorClass::Fatal
+                }
             };
             failed(class, Box::new(error))
         })?;

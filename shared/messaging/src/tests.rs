@@ -7,10 +7,12 @@ use futures::future::join_all;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+use runtime::BackoffConfig;
 use std::time::{Duration, Instant};
 
 const TOPIC: &str = "orders.events";
 const PARTITIONS: i32 = 4;
+const REBUILD: BackoffConfig = BackoffConfig { initial_ms: 100, max_ms: 60_000 };
 /// Long enough for a busy machine; nothing here waits for it when all is well.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -30,11 +32,16 @@ impl Broker {
     }
 
     pub(crate) fn publisher(&self, message_timeout_ms: u32) -> Publisher {
+        self.publisher_with(message_timeout_ms, REBUILD)
+    }
+
+    fn publisher_with(&self, message_timeout_ms: u32, rebuild: BackoffConfig) -> Publisher {
         let config = KafkaConfig {
             brokers: self.brokers(),
             message_timeout_ms,
             linger_ms: 0,
             queue_messages_max: 1_000,
+            rebuild,
         };
         Publisher::new(config).expect("a publisher")
     }
@@ -101,7 +108,7 @@ async fn a_broker_that_is_away_is_a_matter_of_time() {
     broker.cluster.broker_up(1).expect("up");
     publish_until_acknowledged(&publisher, &message("a", 2)).await;
     assert!(publisher.reachable(TIMEOUT));
-    assert_eq!(publisher.generation(), 1, "a producer that lives is kept");
+    assert!(publisher.generation() > 1, "a producer whose record timed out is replaced");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -130,6 +137,7 @@ async fn a_full_queue_refuses_and_does_not_wait() {
         message_timeout_ms: 60_000,
         linger_ms: 0,
         queue_messages_max: 2,
+        rebuild: REBUILD,
     };
     let publisher = Publisher::new(config).expect("a publisher");
     let waiting = ["a", "b"].map(|key| message(key, 1));
@@ -177,4 +185,20 @@ async fn a_producer_that_died_is_replaced_once_for_all_and_every_record_arrives_
         }
     }
     assert!(seen.values().all(|versions| *versions == [1, 2, 3]), "{seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_broker_stays_away_new_producers_are_far_between() {
+    let broker = Broker::start();
+    // A pause that this test does not live to see the end of.
+    let rebuild = BackoffConfig { initial_ms: u64::MAX / 10_000, max_ms: u64::MAX / 10_000 };
+    let publisher = broker.publisher_with(50, rebuild);
+    publish_until_acknowledged(&publisher, &message("a", 1)).await;
+    broker.cluster.broker_down(1).expect("down");
+    for _ in 0..4 {
+        publisher.publish(&message("a", 2)).await.expect_err("nobody is there");
+    }
+    assert_eq!(publisher.generation(), 2, "one for the first timeout, none for the others");
+    broker.cluster.broker_up(1).expect("up");
+    publish_until_acknowledged(&publisher, &message("a", 2)).await;
 }

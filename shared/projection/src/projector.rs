@@ -8,7 +8,7 @@ use cdc::{Change, ChangeConsumer, ErrorClass, HandleError};
 use futures::future::try_join_all;
 use moka::future::Cache;
 use scylla::client::session::Session;
-use scylla::errors::{DbError, ExecutionError, PrepareError, RequestAttemptError};
+use scylla::errors::{ExecutionError, PrepareError};
 use scylla::statement::prepared::PreparedStatement;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -93,35 +93,11 @@ enum WriteError {
 }
 
 impl WriteError {
-    /// A statement that the database calls wrong stays wrong; all else may pass.
     fn class(&self) -> ErrorClass {
-        let database = match self {
-            Self::Prepare(error) => match error.as_ref() {
-                PrepareError::AllAttemptsFailed { first_attempt } => db_error(first_attempt),
-                _ => None,
-            },
-            Self::Execute(error) => match error.as_ref() {
-                ExecutionError::LastAttemptError(error) => db_error(error),
-                ExecutionError::BadQuery(_) => return ErrorClass::Fatal,
-                _ => None,
-            },
-        };
-        match database {
-            Some(
-                DbError::SyntaxError
-                | DbError::Invalid
-                | DbError::Unauthorized
-                | DbError::ConfigError,
-            ) => ErrorClass::Fatal,
-            _ => ErrorClass::Transport,
+        match self {
+            Self::Prepare(error) => ErrorClass::of_prepare(error),
+            Self::Execute(error) => ErrorClass::of_request(error),
         }
-    }
-}
-
-fn db_error(error: &RequestAttemptError) -> Option<&DbError> {
-    match error {
-        RequestAttemptError::DbError(error, _) => Some(error),
-        _ => None,
     }
 }
 

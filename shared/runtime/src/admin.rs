@@ -11,12 +11,17 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use prometheus::TextEncoder;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
+use crate::config::Admin;
+use crate::http::{HttpConfig, serve};
 use crate::readiness::Readiness;
+use crate::telemetry::chain;
 
-/// Binds `listen` and serves until the process ends. Gives the bound address.
-pub(crate) fn start(listen: SocketAddr, readiness: Readiness) -> anyhow::Result<SocketAddr> {
+/// Binds the port and serves until the process ends. Gives the bound address.
+pub(crate) fn start(config: &Admin, readiness: Readiness) -> anyhow::Result<SocketAddr> {
+    let listen = config.listen;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -26,13 +31,19 @@ pub(crate) fn start(listen: SocketAddr, readiness: Readiness) -> anyhow::Result<
         .with_context(|| format!("bind admin.listen {listen}"))?;
     let address = listener.local_addr().context("address of the admin port")?;
     info!(%address, "admin listening");
+    let config = HttpConfig {
+        connections_max: config.connections_max,
+        header_timeout_ms: config.client_timeout_ms,
+        answer_timeout_ms: config.client_timeout_ms,
+        ..HttpConfig::at(listen)
+    };
     std::thread::Builder::new()
         .name("admin".to_owned())
         .spawn(move || {
-            if let Err(error) =
-                runtime.block_on(async { axum::serve(listener, router(readiness)).await })
-            {
-                error!(%error, "admin port ended");
+            // It ends with the process, never before.
+            let serving = serve(listener, router(readiness), config, CancellationToken::new());
+            if let Err(error) = runtime.block_on(serving) {
+                error!(error = %chain(error.as_ref()), "admin port ended");
             }
         })
         .context("start the admin thread")?;

@@ -29,6 +29,11 @@ impl Backoff {
         Self { config, attempts: 0 }
     }
 
+    /// A series that has seen so many failures already.
+    pub fn resumed(config: BackoffConfig, attempts: u32) -> Self {
+        Self { config, attempts }
+    }
+
     /// How many failures the series has seen.
     pub fn attempts(&self) -> u32 {
         self.attempts

@@ -1,22 +1,38 @@
-//! Serves a router over HTTP/1.1 within bounds: connections, time to send a header, time to drain.
-//! [`context`] gives every request what it needs to be found again.
+//! Serves a router over HTTP/1.1 within bounds: connections, the pace of clients, requests at work.
+//!
+//! The life of a request here: [`connections`] has a place for its connection, its header arrives in
+//! time, [`context`] gives it what it needs to be found again and its deadline, and the process's own
+//! routes ask [`admission`] before they work on it.
 
+pub mod admission;
 pub mod context;
 
+mod connections;
+mod metrics;
+
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::num::{NonZeroU32, NonZeroU64};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use axum::Router;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
+
+use self::connections::{Arriving, Connection, Connections};
+use self::metrics::METRICS;
+
+/// Least size of a connection's buffer; the HTTP library asks for as much.
+const HEADER_BYTES_MIN: u32 = 8 * 1024;
 
 /// `[http]`
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -24,15 +40,78 @@ use tracing::{debug, warn};
 pub struct HttpConfig {
     /// Address to listen on; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Connections served at once; more wait to be accepted.
-    pub connections_max: usize,
+    /// Connections served at once; beyond it the one that has waited longest for its client is
+    /// closed.
+    pub connections_max: NonZeroU32,
     /// How long a client may take to send a request's header, or leave a connection idle.
-    pub header_timeout_ms: u64,
+    pub header_timeout_ms: NonZeroU64,
+    /// How long a client may take to take an answer in.
+    pub answer_timeout_ms: NonZeroU64,
+    /// How long a client may take for either while the process ends.
+    pub drain_timeout_ms: NonZeroU64,
+    /// The largest header; at least 8 KiB.
+    pub header_bytes_max: NonZeroU32,
+    /// Requests worked on at once.
+    pub requests_max: NonZeroU32,
+    /// Requests that wait to be worked on; more are refused at once.
+    pub queue_max: u32,
+    /// How long a request may wait to be worked on; then it is refused.
+    pub queue_ms_max: u64,
+    /// How long a request may wait for its answer; a client may ask for less.
+    pub request_timeout_ms: NonZeroU64,
 }
 
-/// Serves `router` until `shutdown`, then lets every request in flight finish.
+impl HttpConfig {
+    /// Bounds for tools and tests.
+    #[must_use]
+    pub fn at(listen: SocketAddr) -> Self {
+        let count = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
+        let time = |ms| NonZeroU64::new(ms).unwrap_or(NonZeroU64::MIN);
+        Self {
+            listen,
+            connections_max: count(64),
+            header_timeout_ms: time(5_000),
+            answer_timeout_ms: time(5_000),
+            drain_timeout_ms: time(1_000),
+            header_bytes_max: count(64 * 1024),
+            requests_max: count(64),
+            queue_max: 64,
+            queue_ms_max: 250,
+            request_timeout_ms: time(5_000),
+        }
+    }
+
+    /// How long a request may wait for its answer.
+    #[must_use]
+    pub fn request_timeout(&self) -> Duration {
+        at_most_a_day(self.request_timeout_ms)
+    }
+
+    fn header_timeout(&self) -> Duration {
+        at_most_a_day(self.header_timeout_ms)
+    }
+
+    /// From the moment when an answer is there until the next request's header: the client may take
+    /// its time for both, and no more.
+    fn client_timeout(&self) -> Duration {
+        self.header_timeout() + at_most_a_day(self.answer_timeout_ms)
+    }
+}
+
+/// Longer is never meant, and more than clocks can count.
+fn at_most_a_day(ms: NonZeroU64) -> Duration {
+    Duration::from_millis(ms.get()).min(Duration::from_secs(24 * 60 * 60))
+}
+
+/// Registers the metrics of HTTP ports, so that they are there before the first request.
+pub(crate) fn register_metrics() {
+    LazyLock::force(&METRICS);
+}
+
+/// Serves `router` until `shutdown`, then lets every request in flight finish; a client that has not
+/// sent its request or taken its answer soon after is cut off.
 ///
-/// How long that may take is the supervisor's business: a request that outlives the grace period is
+/// How long the work may take is the supervisor's business: a request that outlives the grace period is
 /// cut off with its worker. Errs never; a broken connection is its client's affair.
 pub async fn serve(
     listener: TcpListener,
@@ -40,36 +119,33 @@ pub async fn serve(
     config: HttpConfig,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let places = Arc::new(Semaphore::new(config.connections_max));
-    let connections = TaskTracker::new();
+    let connections = Connections::new(config.connections_max.get() as usize);
+    let tasks = TaskTracker::new();
     loop {
-        let place = tokio::select! {
-            () = shutdown.cancelled() => break,
-            place = places.clone().acquire_owned() => place?,
-        };
         let accepted = tokio::select! {
             () = shutdown.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
         match accepted {
             Ok((stream, peer)) => {
-                let connection =
-                    serve_connection(stream, peer, router.clone(), &config, shutdown.clone());
-                connections.spawn(async move {
-                    connection.await;
-                    drop(place);
-                });
+                let connection = tokio::select! {
+                    () = shutdown.cancelled() => break,
+                    connection = connections.enter() => connection,
+                };
+                let (router, shutdown) = (router.clone(), shutdown.clone());
+                tasks.spawn(serve_connection(stream, peer, router, &config, connection, shutdown));
             }
             Err(error) => {
                 warn!(%error, "connection cannot be accepted");
-                // Out of file descriptors: accepting again at once would spin.
+                // Out of file descriptors: one less may help; accepting again at once would spin.
+                connections.make_room();
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
     }
     drop(listener);
-    connections.close();
-    connections.wait().await;
+    tasks.close();
+    tasks.wait().await;
     Ok(())
 }
 
@@ -78,27 +154,75 @@ fn serve_connection(
     peer: SocketAddr,
     router: Router,
     config: &HttpConfig,
+    connection: Connection,
     shutdown: CancellationToken,
 ) -> impl Future<Output = ()> + use<> {
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%peer, %error, "connection keeps its delay");
     }
-    let mut connection = Box::pin(
+    let connection = Arc::new(connection);
+    let place = connection.clone();
+    let routes = TowerToHyperService::new(router);
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let place = place.clone();
+        let answer = routes.call(request.map(|body| Arriving::of(body, &place)));
+        async move {
+            let answer = answer.await;
+            place.waits();
+            answer
+        }
+    });
+    let mut serving = Box::pin(
         http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(Duration::from_millis(config.header_timeout_ms))
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)),
+            .header_read_timeout(config.header_timeout())
+            .max_buf_size(config.header_bytes_max.get().max(HEADER_BYTES_MIN) as usize)
+            .serve_connection(TokioIo::new(stream), service),
     );
+    let (patience, drain) = (config.client_timeout(), at_most_a_day(config.drain_timeout_ms));
     async move {
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = shutdown.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+        let mut slow = std::pin::pin!(too_slow(&connection, Instant::now(), patience));
+        let mut draining = false;
+        loop {
+            tokio::select! {
+                biased;
+                () = connection.cut.cancelled() => {
+                    debug!(%peer, "connection closed to make room");
+                    return;
+                }
+                ended = serving.as_mut() => {
+                    if let Err(error) = ended {
+                        if error.is_timeout() {
+                            METRICS.cut_slow_header.inc();
+                        }
+                        debug!(%peer, %error, "connection broke");
+                    }
+                    return;
+                }
+                () = slow.as_mut() => {
+                    METRICS.cut_slow_answer.inc();
+                    debug!(%peer, "connection closed on a client that does not take its answer");
+                    return;
+                }
+                () = shutdown.cancelled(), if !draining => {
+                    draining = true;
+                    slow.set(too_slow(&connection, Instant::now(), drain));
+                    serving.as_mut().graceful_shutdown();
+                }
             }
-        };
-        if let Err(error) = ended {
-            debug!(%peer, %error, "connection broke");
+        }
+    }
+}
+
+/// Resolves when the connection, counted from `from` at the earliest, has waited for its client for
+/// longer than `patience` in one go. Idle connections and slow headers have a shorter bound of their
+/// own, so what is left is an answer that is not taken, or what does not end with the process.
+async fn too_slow(connection: &Connection, from: Instant, patience: Duration) {
+    loop {
+        let since = connection.waits_since();
+        sleep_until(since.unwrap_or_else(Instant::now).max(from) + patience).await;
+        if since.is_some() && since == connection.waits_since() {
+            return;
         }
     }
 }

@@ -10,8 +10,11 @@
 //!
 //! This crate knows no aggregate, and no table but `schema_migrations` and `settings`.
 
+mod breaker;
+mod error_class;
 mod process;
 mod readiness;
+mod retry_budget;
 mod shutdown;
 mod supervisor;
 
@@ -23,6 +26,7 @@ pub mod schema;
 pub mod session;
 pub mod telemetry;
 pub mod test_hooks;
+pub mod traces;
 
 mod addresses;
 mod admin;
@@ -30,11 +34,14 @@ mod probe;
 mod process_metrics;
 
 pub use backoff::{Backoff, BackoffConfig};
+pub use breaker::{Breaker, BreakerConfig, BreakerOpen, Pass, Target};
 pub use config::Secret;
+pub use error_class::{ErrorClass, was_never_executed};
 pub use http::HttpConfig;
 pub use problem::Problem;
 pub use process::{Process, main};
 pub use readiness::Readiness;
+pub use retry_budget::RetryBudget;
 pub use schema::{Migration, MigrationSet, Settings};
 pub use session::ScyllaConfig;
 pub use shutdown::Stopped;

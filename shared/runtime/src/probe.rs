@@ -77,12 +77,12 @@ fn answer(admin: SocketAddr, path: &str) -> std::io::Result<(bool, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Admin;
     use crate::readiness::{Phase, Readiness};
 
     fn check(readiness: &Readiness, probe: Probe, expected: bool) {
-        let admin =
-            crate::admin::start("127.0.0.1:0".parse().expect("an address"), readiness.clone())
-                .expect("the admin port");
+        let admin = crate::admin::start(&Admin::on_a_free_port(), readiness.clone())
+            .expect("the admin port");
         let (is_good, body) = answer(admin, probe.path()).expect("an answer");
         assert_eq!(is_good, expected, "{probe:?} {body}");
         assert!(!body.is_empty());

@@ -26,7 +26,7 @@ use crate::session::ScyllaConfig;
 use crate::shutdown::Stopped;
 use crate::supervisor::Supervisor;
 use crate::telemetry::chain;
-use crate::{admin, process_metrics, session, shutdown, telemetry};
+use crate::{admin, process_metrics, session, shutdown, telemetry, traces};
 
 /// Exit code of a bad configuration.
 const EXIT_CONFIG: u8 = 64;
@@ -80,11 +80,14 @@ where
     if let Some(probe) = arguments.probe {
         return probe::ask(name, loaded.shell.admin.listen, probe);
     }
-    if let Err(error) = telemetry::init(&loaded.shell.log) {
+    let tracer = traces::start(name);
+    if let Err(error) = tracer.and_then(|tracer| telemetry::init_with(&loaded.shell.log, tracer)) {
         return refuse(name, &error);
     }
     telemetry::log_panics();
-    match start_and_run(name, loaded, arguments.parent_pipe, run) {
+    let result = start_and_run(name, loaded, arguments.parent_pipe, run);
+    traces::flush();
+    match result {
         Ok(()) => {
             info!(process = name, "ended");
             ExitCode::SUCCESS
@@ -140,7 +143,7 @@ where
     process_metrics::register(name, version).context("register process metrics")?;
     let readiness = Readiness::default();
     let addresses = Addresses::new(std::env::var_os(addresses::VARIABLE).map(PathBuf::from));
-    let admin = admin::start(shell.admin.listen, readiness.clone())?;
+    let admin = admin::start(&shell.admin, readiness.clone())?;
     addresses.publish("admin", admin)?;
 
     let grace = shell.shutdown;

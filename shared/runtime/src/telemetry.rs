@@ -1,28 +1,47 @@
-//! Logs to stderr, as text for people or JSON lines for machines.
+//! Logs to stderr, as text for people or JSON lines for machines, beside [`crate::traces`].
 
 use std::error::Error;
 use std::fmt;
 use std::io::IsTerminal;
 
+use opentelemetry_sdk::trace::Tracer;
 use tracing::error;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{FilterExt, filter_fn};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::config::{Log, LogFormat};
+use crate::traces;
 
 /// Starts logging for the whole process. Errs when the filter cannot be read or logging was started
 /// before.
 pub fn init(log: &Log) -> anyhow::Result<()> {
+    init_with(log, None)
+}
+
+/// Starts logging, and traces if there is somebody to send them to.
+pub(crate) fn init_with(log: &Log, tracer: Option<Tracer>) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&log.filter)
         .map_err(|error| anyhow::anyhow!("log.filter {:?}: {error}", log.filter))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let started = match log.format {
-        LogFormat::Json => builder.json().flatten_event(true).with_current_span(true).try_init(),
+    let filter = filter.and(filter_fn(|metadata| metadata.target() != traces::TARGET));
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = match log.format {
+        LogFormat::Json => lines.json().flatten_event(true).with_current_span(true).boxed(),
         LogFormat::Text => {
             let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            builder.with_ansi(colours).try_init()
+            lines.with_ansi(colours).boxed()
         }
     };
-    started.map_err(|error| anyhow::anyhow!("logging cannot be started: {error}"))
+    let spans = tracer.map(|tracer| {
+        let layer = tracing_opentelemetry::layer().with_tracer(tracer);
+        layer.with_filter(filter_fn(|metadata| metadata.target() == traces::TARGET))
+    });
+    tracing_subscriber::registry()
+        .with(lines.with_filter(filter))
+        .with(spans)
+        .try_init()
+        .map_err(|error| anyhow::anyhow!("logging cannot be started: {error}"))
 }
 
 /// Sends panics through the log, so that they keep its format.

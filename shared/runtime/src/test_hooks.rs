@@ -1,6 +1,6 @@
 //! Defects and crashes on demand, for the tests that show that the checks bite.
 //!
-//! Without the feature `test-hooks` both functions are constants that the compiler removes; no
+//! Without the feature `test-hooks` these functions are constants that the compiler removes; no
 //! release is built with it. With it one build holds all seeded defects and crash sites, and the
 //! environment of a process chooses among them:
 //!
@@ -10,6 +10,11 @@
 //! | `TEST_CRASH_AT` | `site` or `site:n`, several separated by commas: the process aborts when it passes the site for the nth time |
 //! | `TEST_PAUSE_AT` | the same, but the process gets SIGSTOP; after SIGCONT it passes the site as soon as the file `<marks>.<site>.go` is there |
 //! | `TEST_MARKS` | a path, needed for pauses; what happens at a site makes the file `<path>.<site>`, and while that exists nothing happens there any more |
+//! | `TEST_POISON` | a file that says which events cannot be handled, see [`poison`] |
+
+mod poison;
+
+pub use poison::{Poison, poison};
 
 /// Whether the defect of this name is on.
 #[cfg(not(feature = "test-hooks"))]

@@ -10,6 +10,7 @@ mod clients;
 mod engine_port;
 mod nemesis;
 mod options;
+mod poison;
 mod report;
 mod requests;
 mod sampler;
@@ -18,6 +19,7 @@ mod schedule;
 mod settle;
 
 pub use options::ChaosOptions;
+pub use poison::{Poison, PoisonEffect, Poisoned, set_poison};
 pub use report::Report;
 pub use scene::Scene;
 pub use schedule::{Strike, Timed, schedule};
@@ -74,10 +76,10 @@ async fn perform(
 ) -> anyhow::Result<Report> {
     let world = World::start_with(binaries, options.plan()).await?;
     let recorder = Recorder::new(options.seed);
-    let nemesis = Nemesis::new(&world, recorder.clone())?;
-    let doors = doors(&world, recorder.clone(), CLIENT_TIMEOUT)?;
     let session = world.session().await?;
-    let scene = Scene::new(&world, nemesis, doors, session, options.seed);
+    let nemesis = Nemesis::new(&world, &session, recorder.clone())?;
+    let doors = doors(&world, recorder.clone(), CLIENT_TIMEOUT)?;
+    let scene = Scene::new(&world, nemesis, doors, &session, options.seed);
     let over = AtomicBool::new(false);
     let looking = sampler::sample(&scene, &over);
     let running = async {

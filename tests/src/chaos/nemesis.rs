@@ -1,7 +1,9 @@
 //! Does what the schedule says, writes down what came of it, and makes everything whole again.
 
 use super::engine_port::EnginePort;
+use super::poison::Poison;
 use super::schedule::{Strike, Timed};
+use crate::dump::letters;
 use crate::history::{Fault, Recorder};
 use crate::hops::Hop;
 use crate::proxy::Mode;
@@ -9,6 +11,7 @@ use crate::world::World;
 use anyhow::Context;
 use dev_stack::{Process, Signal};
 use futures::future::join_all;
+use scylla::client::session::Session;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -34,6 +37,8 @@ async fn until(mut fired: impl AsyncFnMut() -> bool) {
 /// The one who strikes.
 pub(super) struct Nemesis<'a> {
     world: &'a World,
+    /// For looking.
+    session: &'a Session,
     recorder: Recorder,
     pub(super) port: EnginePort,
     /// One at a time per process: a stopped process cannot be terminated, and an engine that is down
@@ -46,12 +51,24 @@ pub(super) struct Nemesis<'a> {
 }
 
 impl<'a> Nemesis<'a> {
-    pub(super) fn new(world: &'a World, recorder: Recorder) -> anyhow::Result<Self> {
+    pub(super) fn new(
+        world: &'a World,
+        session: &'a Session,
+        recorder: Recorder,
+    ) -> anyhow::Result<Self> {
         let address = world.stack.addresses().engine_faults.as_ref();
         let port = EnginePort::new(address.context("the engine has no test port")?);
         let turns = world.stack.processes().map(|process| (process, Mutex::new(()))).collect();
         let hop_turns = world.hops.all().into_iter().map(|hop| (hop, Mutex::new(()))).collect();
-        Ok(Self { world, recorder, port, turns, hop_turns, log_lied: AtomicBool::new(false) })
+        Ok(Self {
+            world,
+            session,
+            recorder,
+            port,
+            turns,
+            hop_turns,
+            log_lied: AtomicBool::new(false),
+        })
     }
 
     /// Strikes as scheduled; returns when the last strike is over.
@@ -93,6 +110,9 @@ impl<'a> Nemesis<'a> {
                 (format!("{skew_ms} ms"), self.clock(*skew_ms, *length).await)
             }
             Strike::PowerCut(how) => (how.to_string(), self.power_cut(how).await),
+            Strike::Poison(poison, length) => {
+                (poison.to_string(), self.poison(poison, *length).await)
+            }
         };
         // An engine that is down cannot be told anything: that strike did not fire.
         let (fired, target) = match fired {
@@ -166,6 +186,23 @@ impl<'a> Nemesis<'a> {
         Ok(1)
     }
 
+    /// Poisons events; how many letters were seen meanwhile.
+    async fn poison(&self, poison: &Poison, length: Duration) -> anyhow::Result<u64> {
+        self.world.poison(std::slice::from_ref(poison))?;
+        let end = Instant::now() + length;
+        let mut seen = 0;
+        while Instant::now() < end {
+            sleep(LOOK * 4).await;
+            // A database that is down now shows them later, or this strike has not fired.
+            if let Ok(Ok(rows)) = timeout(LINGER, letters(self.session)).await {
+                let mine = rows.iter().filter(|row| row.consumer == poison.consumer).count();
+                seen = seen.max(mine);
+            }
+        }
+        self.world.poison(&[])?;
+        Ok(u64::try_from(seen)?)
+    }
+
     async fn power_cut(&self, how: &serde_json::Value) -> anyhow::Result<u64> {
         let _turn = self.turns.get(&Process::Engine).context("no engine")?.lock().await;
         let stack = &self.world.stack;
@@ -200,6 +237,9 @@ impl<'a> Nemesis<'a> {
         stack.ready_one(Process::Engine).await?;
         self.port.clear().await.context("drop the engine's rules")?;
         stack.ready_one(Process::Broker).await?;
-        stack.ready().await
+        stack.ready().await?;
+        // As a person does, once what was parked can be handled again.
+        self.world.poison(&[])?;
+        self.world.esctl(&["dlq", "retry-all", "--state", "parked"]).await.map(drop)
     }
 }

@@ -6,7 +6,7 @@ use dev_stack::{Replicas, Whom};
 use std::time::Duration;
 
 /// What all runs have in common: intervals so short that a minute holds many of them.
-const SETTINGS: [(&str, &str, &str); 34] = [
+const SETTINGS: [(&str, &str, &str); 44] = [
     ("esctl", "APP__SETTINGS__SAFETY_INTERVAL_MS", "3000"),
     ("command-api", "APP__EVENT_STORE__HEARTBEAT_MS", "500"),
     ("command-api", "APP__EVENT_STORE__GRACE_MS", "3000"),
@@ -38,12 +38,20 @@ const SETTINGS: [(&str, &str, &str); 34] = [
     ("outbox-relay", "APP__CDC__CONFIRM_INTERVAL_MS", "700"),
     ("outbox-relay", "APP__CDC__CHECKPOINT_INTERVAL_MS", "1000"),
     ("outbox-relay", "APP__CDC__GENERATION_INTERVAL_MS", "1000"),
-    // When a record times out, librdkafka goes on under a higher epoch of its own making, which Kafka
-    // accepts and the embedded broker does not: no record may time out in these runs.
-    ("outbox-relay", "APP__KAFKA__MESSAGE_TIMEOUT_MS", "300000"),
+    ("outbox-relay", "APP__KAFKA__MESSAGE_TIMEOUT_MS", "2000"),
+    ("dlq-retrier", "APP__KAFKA__MESSAGE_TIMEOUT_MS", "2000"),
     ("outbox-relay", "APP__CDC__BACKOFF__MAX_MS", "1000"),
     ("projection-worker", "APP__CDC__BACKOFF__MAX_MS", "1000"),
     ("query-api", "APP__SCYLLA__CONNECT_TIMEOUT_MS", "1000"),
+    ("dlq-retrier", "APP__SCYLLA__REQUEST_TIMEOUT_MS", "2000"),
+    ("dlq-retrier", "APP__SCYLLA__CONNECT_TIMEOUT_MS", "1000"),
+    ("dlq-retrier", "APP__LEASES__TERM_MS", "3000"),
+    ("dlq-retrier", "APP__LEASES__RENEW_INTERVAL_MS", "700"),
+    ("dlq-retrier", "APP__LEASES__POLL_INTERVAL_MS", "300"),
+    ("dlq-retrier", "APP__LEASES__REQUEST_TIMEOUT_MS", "700"),
+    ("dlq-retrier", "APP__RETRY__SCAN_INTERVAL_MS", "500"),
+    ("dlq-retrier", "APP__RETRY__BACKOFF__INITIAL_MS", "200"),
+    ("dlq-retrier", "APP__RETRY__BACKOFF__MAX_MS", "2000"),
 ];
 
 /// One run.
@@ -78,7 +86,7 @@ impl ChaosOptions {
             duration,
             schedule: schedule(seed, replicas, duration),
             replicas,
-            clients: 64,
+            clients: 96,
             pause: Duration::from_millis(45),
             commands_max: 40_000,
             heal_limit: Duration::from_secs(60),
@@ -104,7 +112,6 @@ impl ChaosOptions {
         });
         Plan {
             replicas: self.replicas,
-            keep_topics: true,
             env: Vec::new(),
             env_of: settings.chain(self.env.iter().cloned()).collect(),
             proxied: true,

@@ -1,4 +1,4 @@
-//! Looks at slots and cursors while everything happens.
+//! Looks at slots, cursors and dead letters while everything happens.
 
 use super::scene::Scene;
 use std::sync::atomic::{AtomicBool, Ordering};

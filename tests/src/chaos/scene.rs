@@ -10,7 +10,7 @@ use super::nemesis::Nemesis;
 use super::requests::{change_items, create, id};
 use super::schedule::Strike;
 use crate::check::{Sample, ahead_of_work};
-use crate::dump::{Announced, Progress, SlotRow, WriterRow, writers};
+use crate::dump::{Announced, Progress, SlotRow, WriterRow, progress, writers};
 use crate::history::{Fault, Kind, Reply};
 use crate::hops::Hop;
 use crate::proxy::Mode;
@@ -36,7 +36,7 @@ pub struct Scene<'a> {
     /// The processes.
     pub world: &'a World,
     /// Looks past the processes.
-    pub session: Session,
+    pub session: &'a Session,
     pub(super) nemesis: Nemesis<'a>,
     pub(super) doors: Doors,
     port: EnginePort,
@@ -50,7 +50,7 @@ impl<'a> Scene<'a> {
         world: &'a World,
         nemesis: Nemesis<'a>,
         doors: Doors,
-        session: Session,
+        session: &'a Session,
         seed: u64,
     ) -> Self {
         let random = Mutex::new(StdRng::seed_from_u64(seed));
@@ -164,7 +164,7 @@ impl<'a> Scene<'a> {
 
     /// The rows of `writers`.
     pub async fn writers(&self) -> anyhow::Result<Vec<WriterRow>> {
-        writers(&self.session).await
+        writers(self.session).await
     }
 
     /// Waits until the rows of `writers` are as wanted.
@@ -216,18 +216,19 @@ impl<'a> Scene<'a> {
     }
 
     async fn progress(&self) -> Result<Progress, String> {
-        Progress::read(&self.session).await.map_err(|error| format!("{error:#}"))
+        progress(self.session).await.map_err(|error| format!("{error:#}"))
     }
 
     /// Looks at slots and cursors, and keeps what it saw for the verdict.
     pub async fn look(&self) -> anyhow::Result<()> {
         let mut samples = self.samples.lock().await;
         let at_us = self.doors.recorder.now_us();
-        let progress = Progress::read(&self.session).await?;
+        let progress = progress(self.session).await?;
         // Of a row that the log never showed, or showed late, no checkpoint can know.
         let honest = !self.nemesis.log_lied.load(Ordering::Relaxed);
         let ahead = honest.then(|| ahead_of_work(&progress));
-        samples.push(Sample { at_us, slots: progress.slots, ahead });
+        let Progress { slots, letters, .. } = progress;
+        samples.push(Sample { at_us, slots, ahead, letters });
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! What the nemesis does and when, chosen by a seed before the run.
 
+use super::poison::Poison;
 use crate::hops::Hop;
 use crate::proxy::Mode;
 use dev_stack::{Process, Replicas};
@@ -33,6 +34,8 @@ pub enum Strike {
     Clock(i64, Duration),
     /// The engine forgets what was not synced, and ends.
     PowerCut(Value),
+    /// Events that a consumer cannot handle, for so long.
+    Poison(Poison, Duration),
 }
 
 impl Strike {
@@ -50,6 +53,7 @@ impl Strike {
             Self::Generation => "generation".to_owned(),
             Self::Clock(..) => "clock_skew".to_owned(),
             Self::PowerCut(_) => "power_cut".to_owned(),
+            Self::Poison(..) => "poison".to_owned(),
         }
     }
 
@@ -130,10 +134,11 @@ impl Chooser {
     fn worker(&mut self) -> Process {
         let Replicas { command_apis, projection_workers, outbox_relays } = self.replicas;
         let random = &mut self.random;
-        match random.random_range(0..10) {
+        match random.random_range(0..11) {
             0..=3 => Process::CommandApi(random.random_range(0..command_apis)),
             4..=6 => Process::ProjectionWorker(random.random_range(0..projection_workers)),
             7..=8 => Process::OutboxRelay(random.random_range(0..outbox_relays)),
+            9 => Process::DlqRetrier,
             _ => Process::QueryApi,
         }
     }
@@ -167,7 +172,7 @@ impl Chooser {
     fn bad_hop(&mut self) -> Strike {
         let worker = self.worker();
         let hop = match (worker, self.random.random_range(0..3)) {
-            (Process::OutboxRelay(_), 0 | 1) => Hop::ToBroker(worker),
+            (Process::OutboxRelay(_) | Process::DlqRetrier, 0 | 1) => Hop::ToBroker(worker),
             (Process::CommandApi(_) | Process::QueryApi, 0) => Hop::FromClients(worker),
             _ => Hop::ToEngine(worker),
         };

@@ -22,7 +22,7 @@ const REUSES: usize = 40;
 const TOPICS: Duration = Duration::from_secs(2);
 
 /// The promises that hold only when everything has come to rest.
-const AT_REST: [&str; 4] = ["P7", "P8", "P9", "P14"];
+const AT_REST: [&str; 5] = ["P7", "P8", "P9", "P11", "P14"];
 
 /// Heals, settles and waits for quiescence, all within the limit; then gives the last dump.
 pub(super) async fn settle(
@@ -48,7 +48,7 @@ pub(super) async fn settle(
     let writers = scene.world.stack.addresses().command_apis.len();
     let mut topics = Topics::open(broker).await.context("read the topics")?;
     let dump = loop {
-        let dump = Dump::take_what_is_there(&scene.session, &mut topics, TOPICS).await;
+        let dump = Dump::take_what_is_there(scene.session, &mut topics, TOPICS).await;
         let restless = match &dump {
             Ok(dump) => restless(dump, writers),
             Err(error) => Some(format!("no dump: {error:#}")),

@@ -9,6 +9,7 @@ mod commands;
 mod delivered;
 mod evidence;
 mod folds;
+mod letters;
 mod linear;
 mod progress;
 mod stored;
@@ -70,6 +71,7 @@ pub fn judge(evidence: &Evidence<'_>) -> Vec<(&'static str, Verdict)> {
         ("P8", Verdict::of(folds::read_models_are_folds(evidence))),
         ("P9", Verdict::of(delivered::topics_are_in_order(evidence.dump))),
         ("P10", progress::checkpoints_are_truthful(evidence)),
+        ("P11", Verdict::of(letters::only_poison_stops(evidence))),
         ("P13", progress::zombies_change_nothing(evidence)),
         ("P14", Verdict::of(announced::stored_is_announced(evidence))),
         ("P15", recovery(evidence.heal)),

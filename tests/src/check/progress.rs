@@ -2,7 +2,7 @@
 
 use super::delivered::consumers;
 use super::{Evidence, Verdict};
-use crate::dump::{Progress, SlotRow, slot_of};
+use crate::dump::{Announced, LetterRow, Progress, SlotRow, slot_of};
 use crate::history::Place;
 use serde::Serialize;
 use std::collections::HashMap;
@@ -17,13 +17,22 @@ pub struct Sample {
     /// Events before a checkpoint that a consumer had not handled; `None` when the log itself was made
     /// to lie, so that nobody could know of them.
     pub ahead: Option<Vec<String>>,
+    /// The dead letters that there were.
+    pub letters: Vec<LetterRow>,
 }
 
-/// Events that lie before their slot's checkpoint and that a consumer of its group has not handled.
-/// What is older than the beginning of a consumer's log is not in the checkpoint until its scan of the
-/// ledger is done.
+/// Events that lie before their slot's checkpoint, and that a consumer of its group has neither handled
+/// nor put behind a dead letter. What is older than the beginning of a consumer's log is not in the
+/// checkpoint until its scan of the ledger is done.
 pub fn ahead_of_work(progress: &Progress) -> Vec<String> {
-    let Progress { slots, catching_up, announced, cursors } = progress;
+    let Progress { slots, catching_up, letters, announced, cursors } = progress;
+    let waits = |consumer: &str, event: &Announced| {
+        letters.iter().any(|row| {
+            row.consumer == consumer
+                && row.aggregate_id == event.aggregate_id
+                && u64::try_from(row.version).is_ok_and(|from| from <= event.version)
+        })
+    };
     let mut checkpoints: HashMap<(&str, u32), i64> = HashMap::new();
     let mut number: HashMap<&str, u32> = HashMap::new();
     for row in slots {
@@ -44,7 +53,8 @@ pub fn ahead_of_work(progress: &Progress) -> Vec<String> {
             }
             let cursors = cursors.get(&event.aggregate_id);
             let handled = cursors.and_then(|cursors| cursors.get(*consumer)).copied();
-            if event.written_us < *checkpoint && handled < Some(event.version) {
+            let is_open = handled < Some(event.version) && !waits(consumer, event);
+            if event.written_us < *checkpoint && is_open {
                 found.push(format!(
                     "slot {slot} of {group} is settled up to {checkpoint}, but {consumer} handled \
                      {} up to {handled:?} and not version {}, announced at {}",

@@ -2,7 +2,8 @@
 //! that it breaks.
 
 use super::*;
-use crate::dump::{Announced, Dump, Progress, SlotRow, StoredEvent, WriterRow};
+use crate::chaos::{Poison, PoisonEffect, Poisoned};
+use crate::dump::{Announced, Dump, LetterRow, Progress, SlotRow, StoredEvent, WriterRow};
 use crate::history::{Command, Fault, History, Kind, Lookup, Place, Read, Reply, Reuse, Sending};
 use domain::{CommitPlace, EventMetadata};
 use messaging::ReceivedMessage;
@@ -91,7 +92,12 @@ impl Run {
                 checkpoint_us: Some(checkpoint_us),
             };
             let at_us = u64::try_from(place).unwrap();
-            run.samples.push(Sample { at_us, slots: vec![slot], ahead: Some(Vec::new()) });
+            run.samples.push(Sample {
+                at_us,
+                slots: vec![slot],
+                ahead: Some(Vec::new()),
+                letters: Vec::new(),
+            });
         }
         run.project();
         run
@@ -513,6 +519,10 @@ fn a_checkpoint_ahead_of_the_work() {
         progress.catching_up.insert(("relay".to_owned(), slot), 151);
         assert!(ahead_of_work(&progress).is_empty());
         progress.catching_up.insert(("relay".to_owned(), slot), 150);
+        // What waits behind a letter is settled.
+        progress.letters.push(letter("relay", "poison"));
+        assert!(ahead_of_work(&progress).is_empty());
+        progress.letters.clear();
         run.samples[1].ahead = Some(ahead_of_work(&progress));
     });
 }
@@ -528,6 +538,65 @@ fn a_read_model_that_goes_back() {
         let mut later = run.history.reads[1];
         (later.invoked_us, later.completed_us, later.version) = (20_000, 20_100, 2);
         run.history.reads.push(later);
+    });
+}
+
+/// A letter of the order in one consumer.
+fn letter(consumer: &str, class: &str) -> LetterRow {
+    LetterRow {
+        consumer: consumer.to_owned(),
+        slot: 0,
+        aggregate_id: ORDER,
+        version: 2,
+        class: class.to_owned(),
+        state: "blocked".to_owned(),
+        attempts: 1,
+        error: String::new(),
+    }
+}
+
+/// The run's events of a type were poisoned for a consumer.
+fn poisoned(run: &mut Run, consumer: &str, event_type: &str) {
+    let (consumer, events) = (consumer.to_owned(), Poisoned::OfType(event_type.to_owned()));
+    let target = Poison { consumer, events, effect: PoisonEffect::Refuse }.to_string();
+    let kind = "poison".to_owned();
+    run.history.faults.push(Fault { kind, target, began_us: 1, ended_us: 2, fired: 1 });
+}
+
+#[test]
+fn a_letter_of_what_was_poisoned_is_as_it_should_be() {
+    rejects(&[], |run| {
+        poisoned(run, "orders@1", "OrderItemsUpdated");
+        run.samples[0].letters.push(letter("orders@1", "poison"));
+    });
+}
+
+#[test]
+fn a_letter_of_what_nobody_poisoned() {
+    rejects(&["P11"], |run| run.samples[0].letters.push(letter("orders@1", "poison")));
+    // It was poisoned for another consumer, or another event was.
+    for (consumer, event_type) in [("relay", "OrderItemsUpdated"), ("orders@1", "OrderShipped")] {
+        rejects(&["P11"], |run| {
+            poisoned(run, consumer, event_type);
+            run.samples[0].letters.push(letter("orders@1", "poison"));
+        });
+    }
+    rejects(&["P11"], |run| run.samples[0].letters.push(letter("customers@1", "transport")));
+}
+
+#[test]
+fn letters_made_of_an_outage() {
+    rejects(&[], |run| run.samples[0].letters.push(letter("relay", "transport")));
+    rejects(&["P11"], |run| {
+        run.samples[0].letters.extend(vec![letter("relay", "transport"); 3]);
+    });
+}
+
+#[test]
+fn a_letter_that_is_left() {
+    rejects(&["P11"], |run| {
+        poisoned(run, "orders@1", "OrderItemsUpdated");
+        run.dump.letters.push(letter("orders@1", "poison"));
     });
 }
 

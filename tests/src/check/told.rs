@@ -1,7 +1,7 @@
 //! The short form for a test that knows its commands.
 
 use super::evidence::{Evidence, Heal};
-use super::{announced, delivered, folds, stored};
+use super::{announced, delivered, folds, letters, stored};
 use crate::client::{Outcome, Told};
 use crate::dump::Dump;
 use crate::history::History;
@@ -39,6 +39,7 @@ pub fn verify(dump: &Dump, expected: &Expectations) -> Vec<String> {
         ("P7", delivered::nothing_is_skipped(dump)),
         ("P9", delivered::topics_are_in_order(dump)),
         ("P8", folds::read_models_are_folds(&evidence)),
+        ("P11", letters::only_poison_stops(&evidence)),
     ] {
         violations.extend(found.into_iter().map(|violation| format!("{promise} {violation}")));
     }

@@ -1,11 +1,13 @@
 //! What the stores hold, read from the stores themselves.
 
+mod letters;
 mod progress;
 mod rows;
 mod topics;
 
+pub use letters::{LetterRow, letters};
 pub(crate) use progress::writers;
-pub use progress::{Announced, Cursors, Progress, SlotRow, WriterRow, slot_of};
+pub use progress::{Announced, Cursors, Progress, SlotRow, WriterRow, progress, slot_of};
 pub use rows::{ReadModels, Row};
 pub use topics::Topics;
 
@@ -54,6 +56,8 @@ pub struct Dump {
     pub cursors: Cursors,
     /// `writers`.
     pub writers: Vec<WriterRow>,
+    /// `dead_letter_queue`.
+    pub letters: Vec<LetterRow>,
 }
 
 impl Dump {
@@ -85,6 +89,7 @@ impl Dump {
             read_models: ReadModels::read(session).await?,
             cursors: progress::cursors(session).await?,
             writers: progress::writers(session).await?,
+            letters: letters(session).await?,
             events: stored,
             topics,
         })

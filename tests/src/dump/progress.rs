@@ -1,5 +1,6 @@
 //! How far everybody is: cursors, slots, writers.
 
+use super::letters::{LetterRow, letters};
 use anyhow::Context;
 use futures::TryStreamExt;
 use scylla::client::session::Session;
@@ -50,29 +51,29 @@ pub fn slot_of(token: i64, slots: u32) -> u32 {
     u32::try_from((place * i128::from(slots)) >> 64).unwrap_or_default()
 }
 
-/// How far consumers are.
-#[derive(Debug, Default)]
+/// How far everybody was at one time.
+#[derive(Debug, Clone, Default)]
+#[expect(missing_docs, reason = "the names are those of the tables")]
 pub struct Progress {
-    /// Every slot.
     pub slots: Vec<SlotRow>,
     /// Consumers and slots whose ledger is still being scanned, and from when on their log is
     /// followed, in microseconds since 1970.
     pub catching_up: HashMap<(String, u32), i64>,
-    /// What was announced.
+    pub letters: Vec<LetterRow>,
     pub announced: Vec<Announced>,
-    /// What was handled.
     pub cursors: Cursors,
 }
 
-impl Progress {
-    /// Slots first, then what was announced, then the cursors. In this order nothing can be seen that
-    /// was not so: a cursor that is behind now was behind when the checkpoint was read.
-    pub async fn read(session: &Session) -> anyhow::Result<Self> {
-        let slots = slots(session).await?;
-        let catching_up = catching_up(session).await?;
-        let announced = announced(session).await?;
-        Ok(Self { slots, catching_up, announced, cursors: cursors(session).await? })
-    }
+/// Slots first, then dead letters, then what was announced, then the cursors. In this order nothing can
+/// be seen that was not so: a cursor that is behind now was behind when the checkpoint was read, and
+/// an aggregate whose letter is gone since had its cursor moved before.
+pub async fn progress(session: &Session) -> anyhow::Result<Progress> {
+    let slots = slots(session).await?;
+    let catching_up = catching_up(session).await?;
+    let letters = letters(session).await?;
+    let announced = announced(session).await?;
+    let cursors = cursors(session).await?;
+    Ok(Progress { slots, catching_up, letters, announced, cursors })
 }
 
 async fn catching_up(session: &Session) -> anyhow::Result<HashMap<(String, u32), i64>> {

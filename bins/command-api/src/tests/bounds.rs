@@ -3,7 +3,7 @@
 use super::*;
 use axum::body::Bytes;
 use futures::{StreamExt, stream};
-use runtime::{CancellationToken, HttpConfig};
+use runtime::CancellationToken;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -111,7 +111,7 @@ async fn bodies_together_are_bounded_and_their_room_comes_back() {
 async fn over_tcp(server: &Server, work: impl AsyncFnOnce(TcpStream)) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("bound");
-    let http = HttpConfig { listen: address, connections_max: 8, header_timeout_ms: 10_000 };
+    let http = HttpConfig::at(address);
     let shutdown = CancellationToken::new();
     let serving = runtime::http::serve(listener, server.router.clone(), http, shutdown.clone());
     let client = async {

@@ -10,6 +10,8 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 #[derive(Clone, Default)]
@@ -20,6 +22,9 @@ struct Inner {
     aggregates: HashMap<Uuid, Box<dyn Any + Send>>,
     executed: Vec<Executed>,
     fails: Option<Fails>,
+    /// While there is one, commands wait for its permits, and stay at work for ever.
+    gate: Option<Arc<Semaphore>>,
+    at_work: Vec<Uuid>,
 }
 
 /// What arrived at the store.
@@ -67,6 +72,11 @@ impl FakeStore {
         self.lock().executed.clone()
     }
 
+    /// From now on a command is executed only for a permit of the gate.
+    pub(super) fn hold(&self) -> Arc<Semaphore> {
+        self.lock().gate.insert(Arc::new(Semaphore::new(0))).clone()
+    }
+
     pub(super) fn fail_next(&self, fails: Fails) {
         self.lock().fails = Some(fails);
     }
@@ -76,7 +86,16 @@ impl Store for FakeStore {
     async fn execute<A: Aggregate>(
         &self,
         request: CommandRequest<A>,
+        deadline: Instant,
     ) -> Result<Outcome, ExecuteError<A::Error>> {
+        let gate = self.lock().gate.clone();
+        if let Some(gate) = gate {
+            self.lock().at_work.push(request.command_id);
+            let turn = timeout_at(deadline, gate.acquire()).await;
+            let turn =
+                turn.map_err(|_| ExecuteError::Unknown { command_id: request.command_id })?;
+            turn.expect("never closed").forget();
+        }
         let mut inner = self.lock();
         inner.executed.push(Executed {
             name: request.name,
@@ -102,6 +121,7 @@ impl Store for FakeStore {
         &self,
         aggregate_id: Uuid,
         command_ids: &[Uuid],
+        _deadline: Instant,
     ) -> Result<LookUp, ExecuteError<A::Error>> {
         let mut inner = self.lock();
         if let Some(fails) = inner.fails.take() {
@@ -112,6 +132,10 @@ impl Store for FakeStore {
             Some(Some(kept)) => Ok(kept.look_up(command_ids)),
             Some(None) => Err(ExecuteError::OtherType { found: "another".to_owned() }),
         }
+    }
+
+    fn is_at_work(&self, command_id: Uuid) -> bool {
+        self.lock().at_work.contains(&command_id)
     }
 }
 

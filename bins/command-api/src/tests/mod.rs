@@ -1,5 +1,6 @@
 //! The routes against a store in memory, with the real rules of the domain.
 
+mod admission;
 mod bad_input;
 mod bounds;
 mod commands;
@@ -15,6 +16,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
+use runtime::HttpConfig;
 use serde_json::{Value, json};
 use std::num::NonZeroU32;
 use tower::ServiceExt;
@@ -22,6 +24,10 @@ use tower::ServiceExt;
 const ORDER: &str = "01900000-0000-7000-8000-000000000001";
 const CUSTOMER: &str = "01900000-0000-7000-8000-000000000002";
 const ADDRESS: &str = "01900000-0000-7000-8000-000000000003";
+
+fn http() -> HttpConfig {
+    HttpConfig::at("127.0.0.1:0".parse().expect("an address"))
+}
 
 fn limits() -> RequestLimits {
     let number = |number| NonZeroU32::new(number).expect("not zero");
@@ -44,8 +50,12 @@ impl Server {
     }
 
     fn within(limits: &RequestLimits) -> Self {
+        Self::bounded(&http(), limits)
+    }
+
+    fn bounded(http: &HttpConfig, limits: &RequestLimits) -> Self {
         let store = FakeStore::default();
-        Self { router: routes::router(store.clone(), limits), store }
+        Self { router: routes::router(store.clone(), http, limits), store }
     }
 
     async fn send(&self, request: Request<Body>) -> Answer {

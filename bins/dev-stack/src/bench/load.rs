@@ -1,8 +1,7 @@
 //! Commands at a fixed rate, and as many as go.
 
-use crate::demo::{Committed, Hops, create_order, items};
+use crate::demo::{Committed, Doors, Hops, create_order, items};
 use crate::http::HttpClient;
-use crate::stack::Addresses;
 use crate::wait::wait_for;
 use anyhow::{Context, ensure};
 use hyper::Method;
@@ -55,11 +54,11 @@ pub(super) struct Load {
 }
 
 impl Load {
-    pub(super) fn new(addresses: &Addresses, hops: Arc<Hops>) -> Self {
+    pub(super) fn new(doors: Doors, hops: Arc<Hops>) -> Self {
         Self {
             http: HttpClient::default(),
-            commands: addresses.command_url(),
-            queries: addresses.query_url(),
+            commands: doors.commands,
+            queries: doors.queries,
             hops,
             orders: Arc::default(),
             last: Arc::default(),

@@ -11,7 +11,7 @@ mod report;
 
 pub use report::{BenchReport, Percentiles};
 
-use crate::demo::{Hops, KEYSPACE};
+use crate::demo::{Doors, Hops};
 use crate::stack::Stack;
 use load::Load;
 use meters::Meters;
@@ -44,9 +44,10 @@ const WARM_UP_SECONDS: u64 = 3;
 
 /// Runs all phases against a stack of which nobody else asks anything.
 pub async fn run(stack: &Stack, plan: Plan) -> anyhow::Result<BenchReport> {
-    let hops = Arc::new(Hops::open(stack.addresses(), KEYSPACE).await?);
+    let doors = Doors::from(stack.addresses());
+    let hops = Arc::new(Hops::open(&doors).await?);
     let meters = Meters::new(stack);
-    let load = Load::new(stack.addresses(), Arc::clone(&hops));
+    let load = Load::new(doors, Arc::clone(&hops));
 
     eprintln!("warming up");
     load.open_loop(plan.rate, Duration::from_secs(WARM_UP_SECONDS)).await?;

@@ -1,16 +1,20 @@
 //! Follows one event through the system, hop by hop, looking at the stores themselves.
 
+use super::Doors;
 use super::topics::{Arrival, TopicFollower};
 use crate::http::HttpClient;
-use crate::stack::Addresses;
 use crate::wait::wait_for;
 use anyhow::Context;
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
+use scylla::errors::{DbError, ExecutionError, RequestAttemptError};
 use scylla::statement::prepared::PreparedStatement;
 use scylla::value::{CqlTimestamp, CqlTimeuuid};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use uuid::Uuid;
+
+/// As many partitions as ScyllaDB takes in one query.
+const STREAMS_PER_QUERY: usize = 100;
 
 /// How long one hop may take before the demo calls it broken.
 const HOP_LIMIT: Duration = Duration::from_secs(15);
@@ -58,11 +62,11 @@ pub struct Seen {
 }
 
 impl Hops {
-    /// Opens the stores of a running stack.
-    pub async fn open(addresses: &Addresses, keyspace: &str) -> anyhow::Result<Self> {
+    /// Opens the stores of a running system.
+    pub async fn open(doors: &Doors) -> anyhow::Result<Self> {
         let session = SessionBuilder::new()
-            .known_node(&addresses.engine)
-            .use_keyspace(keyspace, true)
+            .known_nodes(&doors.scylla_nodes)
+            .use_keyspace(&doors.keyspace, true)
             .build()
             .await
             .context("open a session")?;
@@ -76,16 +80,17 @@ impl Hops {
             )
             .await?;
         let since = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
-        let streams = streams(&session).await?;
+        let streams =
+            streams(&session, &doors.keyspace).await.context("find the streams of the log")?;
         Ok(Self {
             session,
             stored,
             logged,
             streams,
             since: CqlTimestamp(i64::try_from(since)?),
-            topics: TopicFollower::start(&addresses.broker).await?,
+            topics: TopicFollower::start(doors.brokers.clone(), doors.is_shared).await?,
             http: HttpClient::default(),
-            query_url: addresses.query_url(),
+            query_url: doors.queries.clone(),
         })
     }
 
@@ -130,22 +135,32 @@ impl Hops {
 
     async fn event_logged(&self, event: Committed) -> anyhow::Result<CqlTimeuuid> {
         let found = wait_for("the event's row in the CDC log", HOP_LIMIT, || async {
-            let rows = self
-                .session
-                .execute_unpaged(&self.logged, (&self.streams, self.since))
-                .await
-                .map_err(|error| error.to_string())?
-                .into_rows_result()
-                .map_err(|error| error.to_string())?;
-            let mut rows = rows
-                .rows::<(Option<Uuid>, CqlTimeuuid)>()
-                .map_err(|error| error.to_string())?
-                .flatten();
-            rows.find(|(id, _)| *id == Some(event.event_id))
-                .map(|(_, time)| time)
-                .ok_or_else(|| format!("no row with event {}", event.event_id))
+            for streams in self.streams.chunks(STREAMS_PER_QUERY) {
+                let found = self.look_into(streams, event.event_id).await;
+                if let Some(time) = found.map_err(|error| format!("{error:#}"))? {
+                    return Ok(time);
+                }
+            }
+            Err(format!("no row with event {}", event.event_id))
         });
         Ok(found.await?)
+    }
+
+    /// The time of an event's row, when it is in these streams of the log.
+    async fn look_into(
+        &self,
+        streams: &[Vec<u8>],
+        event_id: Uuid,
+    ) -> anyhow::Result<Option<CqlTimeuuid>> {
+        let answer = self.session.execute_unpaged(&self.logged, (streams, self.since)).await?;
+        let rows = answer.into_rows_result()?;
+        for row in rows.rows::<(Option<Uuid>, CqlTimeuuid)>()? {
+            let (id, time) = row?;
+            if id == Some(event_id) {
+                return Ok(Some(time));
+            }
+        }
+        Ok(None)
     }
 
     async fn visible(
@@ -166,23 +181,42 @@ impl Hops {
 }
 
 /// The streams of the newest CDC generation.
-async fn streams(session: &Session) -> anyhow::Result<Vec<Vec<u8>>> {
-    let (newest,) = session
-        .query_unpaged(
-            "SELECT time FROM system_distributed.cdc_generation_timestamps \
-             WHERE key = 'timestamps' LIMIT 1",
-            (),
-        )
-        .await?
-        .into_rows_result()?
-        .single_row::<(CqlTimestamp,)>()?;
-    let rows = session
-        .query_unpaged(
-            "SELECT streams FROM system_distributed.cdc_streams_descriptions_v2 WHERE time = ?",
-            (newest,),
-        )
-        .await?
-        .into_rows_result()?;
+async fn streams(session: &Session, keyspace: &str) -> anyhow::Result<Vec<Vec<u8>>> {
+    if let Some(streams) = streams_of_tablets(session, keyspace).await? {
+        return Ok(streams);
+    }
+    const NEWEST: &str = "SELECT time FROM system_distributed.cdc_generation_timestamps \
+         WHERE key = 'timestamps' LIMIT 1";
+    const STREAMS: &str =
+        "SELECT streams FROM system_distributed.cdc_streams_descriptions_v2 WHERE time = ?";
+    let rows = session.query_unpaged(NEWEST, ()).await?.into_rows_result()?;
+    let newest = rows.single_row::<(CqlTimestamp,)>()?;
+    let rows = session.query_unpaged(STREAMS, newest).await?.into_rows_result()?;
     let ranges = rows.rows::<(Vec<Vec<u8>>,)>()?.collect::<Result<Vec<_>, _>>()?;
     Ok(ranges.into_iter().flat_map(|(streams,)| streams).collect())
+}
+
+/// The same for a keyspace on tablets, where each table has streams of its own. `None` on vnodes, also
+/// where a release knows nothing else.
+async fn streams_of_tablets(
+    session: &Session,
+    keyspace: &str,
+) -> anyhow::Result<Option<Vec<Vec<u8>>>> {
+    const NEWEST: &str = "SELECT timestamp FROM system.cdc_timestamps \
+         WHERE keyspace_name = ? AND table_name = 'outbox_messages' LIMIT 1";
+    const STREAMS: &str = "SELECT stream_id FROM system.cdc_streams WHERE keyspace_name = ? AND \
+         table_name = 'outbox_messages' AND timestamp = ? AND stream_state = 0";
+    let newest = match session.query_unpaged(NEWEST, (keyspace,)).await {
+        Ok(newest) => newest.into_rows_result()?.maybe_first_row::<(CqlTimestamp,)>()?,
+        Err(ExecutionError::LastAttemptError(RequestAttemptError::DbError(
+            DbError::Invalid,
+            _,
+        ))) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let Some((newest,)) = newest else { return Ok(None) };
+    let rows = session.query_unpaged(STREAMS, (keyspace, newest)).await?.into_rows_result()?;
+    let streams =
+        rows.rows::<(Vec<u8>,)>()?.map(|row| row.map(|(id,)| id)).collect::<Result<_, _>>();
+    Ok(Some(streams?))
 }

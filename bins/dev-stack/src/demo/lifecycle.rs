@@ -1,9 +1,9 @@
 //! The steps of the demo.
 
+use super::Doors;
 use super::hops::{Committed, Hops};
 use super::report::{Narrator, StepReport};
 use crate::http::{Answer, HttpClient};
-use crate::stack::Addresses;
 use anyhow::{Context, ensure};
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -60,10 +60,10 @@ struct Step<'a> {
 }
 
 impl<'a> Lifecycle<'a> {
-    pub(super) fn new(addresses: &Addresses, hops: &'a Hops, narrator: &'a Narrator) -> Self {
+    pub(super) fn new(doors: &Doors, hops: &'a Hops, narrator: &'a Narrator) -> Self {
         Self {
             http: HttpClient::default(),
-            url: addresses.command_url(),
+            url: doors.commands.clone(),
             hops,
             narrator,
             steps: RefCell::default(),

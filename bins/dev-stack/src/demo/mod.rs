@@ -26,20 +26,50 @@ use std::time::Duration;
 /// The keyspace that the stack's configuration names.
 pub const KEYSPACE: &str = "event_platform";
 
+/// Where a running system is entered, and where its stores are looked into.
+#[derive(Debug, Clone)]
+pub struct Doors {
+    /// Base URL of `command-api`.
+    pub commands: String,
+    /// Base URL of `query-api`.
+    pub queries: String,
+    /// `host:port` of nodes of the database.
+    pub scylla_nodes: Vec<String>,
+    /// Its keyspace.
+    pub keyspace: String,
+    /// `host:port` of brokers.
+    pub brokers: Vec<String>,
+    /// Others use the system too, and have: only what comes from now on is looked at.
+    pub is_shared: bool,
+}
+
+impl From<&Addresses> for Doors {
+    fn from(addresses: &Addresses) -> Self {
+        Self {
+            commands: addresses.command_url(),
+            queries: addresses.query_url(),
+            scylla_nodes: vec![addresses.engine.clone()],
+            keyspace: KEYSPACE.to_owned(),
+            brokers: vec![addresses.broker.clone()],
+            is_shared: false,
+        }
+    }
+}
+
 /// How long the last event may take to show everywhere.
 const LIMIT: Duration = Duration::from_secs(15);
 
 /// Runs the demo against a running system.
-pub async fn run(addresses: &Addresses, narrator: &Narrator) -> anyhow::Result<DemoReport> {
-    let hops = Hops::open(addresses, KEYSPACE).await.context("open the stores for looking")?;
-    let lifecycle = Lifecycle::new(addresses, &hops, narrator);
+pub async fn run(doors: &Doors, narrator: &Narrator) -> anyhow::Result<DemoReport> {
+    let hops = Hops::open(doors).await.context("open the stores for looking")?;
+    let lifecycle = Lifecycle::new(doors, &hops, narrator);
     let customer = lifecycle.customer().await?;
     let order = lifecycle.order(&customer).await?;
     lifecycle.refusals(&order).await?;
     let cancelled = lifecycle.cancelled_order(&customer).await?;
 
     let steps = lifecycle.into_steps();
-    let order_view = hop_totals(addresses, &hops, &order, &cancelled, &customer).await?;
+    let order_view = hop_totals(doors, &hops, &order, &cancelled, &customer).await?;
     let totals = Totals::of(&steps);
     let report = DemoReport {
         ok: true,
@@ -54,14 +84,14 @@ pub async fn run(addresses: &Addresses, narrator: &Narrator) -> anyhow::Result<D
 
 /// What the read models say of everything the demo did, after the last step.
 async fn hop_totals(
-    addresses: &Addresses,
+    doors: &Doors,
     hops: &Hops,
     order: &Order,
     cancelled: &Order,
     customer: &Customer,
 ) -> anyhow::Result<Value> {
     let http = crate::http::HttpClient::default();
-    let url = addresses.query_url();
+    let url = doors.queries.clone();
     let listed = |path: String, wanted: Vec<String>| {
         let (http, url) = (http.clone(), url.clone());
         async move {

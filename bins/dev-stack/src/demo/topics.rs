@@ -14,7 +14,7 @@ pub const TOPICS: [&str; 2] = ["orders.events", "customers.events"];
 
 const METADATA_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Everything that came over the topics since their beginning.
+/// What came over the topics.
 pub struct TopicFollower {
     arrived: Arc<Mutex<HashMap<Uuid, Arrival>>>,
     count: watch::Receiver<usize>,
@@ -32,11 +32,12 @@ pub struct Arrival {
 }
 
 impl TopicFollower {
-    /// Starts following. The topics must exist.
-    pub async fn start(broker: &str) -> anyhow::Result<Self> {
-        let brokers = vec![broker.to_owned()];
+    /// Starts following, from the beginning or, where others publish too, from now on. The topics must
+    /// exist.
+    pub async fn start(brokers: Vec<String>, from_now: bool) -> anyhow::Result<Self> {
         let reader = tokio::task::spawn_blocking(move || {
-            TopicReader::from_beginning(&brokers, &TOPICS, METADATA_TIMEOUT)
+            let open = if from_now { TopicReader::from_now } else { TopicReader::from_beginning };
+            open(&brokers, &TOPICS, METADATA_TIMEOUT)
         })
         .await?
         .context("follow the topics")?;

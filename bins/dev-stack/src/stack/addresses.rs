@@ -35,6 +35,8 @@ pub struct Addresses {
     pub projection_workers: Vec<String>,
     /// Admin address of each replica of `outbox-relay`.
     pub outbox_relays: Vec<String>,
+    /// Admin address.
+    pub dlq_retrier: String,
     /// HTTP.
     pub query_api: String,
     /// Admin address.
@@ -53,6 +55,7 @@ impl Addresses {
             command_apis: vec![(at(8000), at(9100))],
             projection_workers: vec![at(9101)],
             outbox_relays: vec![at(9102)],
+            dlq_retrier: at(9103),
             query_api: at(8001),
             query_api_admin: at(9104),
         }
@@ -75,6 +78,7 @@ impl Addresses {
             outbox_relays: (0..replicas.outbox_relays)
                 .map(|_| at())
                 .collect::<std::io::Result<_>>()?,
+            dlq_retrier: at()?,
             query_api: at()?,
             query_api_admin: at()?,
         })
@@ -86,6 +90,7 @@ impl Addresses {
             (0..self.command_apis.len()).map(Process::CommandApi).collect();
         workers.extend((0..self.projection_workers.len()).map(Process::ProjectionWorker));
         workers.extend((0..self.outbox_relays.len()).map(Process::OutboxRelay));
+        workers.push(Process::DlqRetrier);
         workers.push(Process::QueryApi);
         workers
     }
@@ -100,6 +105,7 @@ impl Addresses {
             Process::ProjectionWorker(replica) => {
                 self.projection_workers.get(replica).map(String::as_str)
             }
+            Process::DlqRetrier => Some(&self.dlq_retrier),
             Process::OutboxRelay(replica) => self.outbox_relays.get(replica).map(String::as_str),
             Process::QueryApi => Some(&self.query_api_admin),
         }

@@ -35,6 +35,7 @@ pub enum Process {
     CommandApi(usize),
     ProjectionWorker(usize),
     OutboxRelay(usize),
+    DlqRetrier,
     QueryApi,
 }
 
@@ -47,6 +48,7 @@ impl Process {
             Self::CommandApi(replica) => ("command-api", replica),
             Self::ProjectionWorker(replica) => ("projection-worker", replica),
             Self::OutboxRelay(replica) => ("outbox-relay", replica),
+            Self::DlqRetrier => ("dlq-retrier", 0),
             Self::QueryApi => ("query-api", 0),
         };
         if replica == 0 { name.to_owned() } else { format!("{name}-{}", replica + 1) }
@@ -67,10 +69,8 @@ async fn end(child: &Supervised) -> anyhow::Result<()> {
 /// What a stack is made of.
 #[derive(Debug, Clone)]
 pub struct StackOptions {
-    /// Where the engine and, if `keep_topics`, the broker keep their data.
+    /// Where the engine and the broker keep their data.
     pub data_dir: PathBuf,
-    /// Topics on disk instead of in memory.
-    pub keep_topics: bool,
     /// Where everything listens.
     pub addresses: Addresses,
     /// Where the children's logs go.

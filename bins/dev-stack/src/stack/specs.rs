@@ -29,6 +29,12 @@ impl Specs<'_> {
                 &addresses.outbox_relays[replica],
                 &[("REDPANDA_BROKERS", self.broker_of(process))],
             ),
+            Process::DlqRetrier => self.worker(
+                process,
+                "dlq-retrier",
+                &addresses.dlq_retrier,
+                &[("REDPANDA_BROKERS", self.broker_of(process))],
+            ),
             Process::QueryApi => self.worker(
                 process,
                 "query-api",
@@ -61,12 +67,14 @@ impl Specs<'_> {
     }
 
     fn broker(&self) -> ChildSpec {
-        let mut args =
-            vec!["broker".to_owned(), "--listen".to_owned(), self.options.addresses.broker.clone()];
-        if self.options.keep_topics {
-            let database = self.options.data_dir.join("topics.sqlite");
-            args.extend(["--database".to_owned(), database.display().to_string()]);
-        }
+        let database = self.options.data_dir.join("topics.sqlite");
+        let args = vec![
+            "broker".to_owned(),
+            "--listen".to_owned(),
+            self.options.addresses.broker.clone(),
+            "--database".to_owned(),
+            database.display().to_string(),
+        ];
         ChildSpec {
             name: Process::Broker.name(),
             program: self.binaries.path("dev-stack"),

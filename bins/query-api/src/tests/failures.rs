@@ -5,7 +5,7 @@ use crate::bounds::Bounds;
 use crate::metrics::QUERY_DURATION;
 use axum::middleware::from_fn_with_state;
 use axum::routing::get;
-use runtime::http::context::in_context;
+use runtime::http::context::{Terms, in_context};
 use tokio::sync::Semaphore;
 
 #[tokio::test]
@@ -30,24 +30,31 @@ async fn a_database_that_is_away_is_a_matter_of_time() {
 
 #[tokio::test]
 async fn what_is_not_asked_of_the_database_needs_no_place() {
-    let api = Api::within(QueriesConfig { requests_max: 0, ..config() }).await;
-    api.get("/v1/orders?status=created").await.is_problem(429, "too_many_requests");
-    api.get(&format!("/v1/orders/{ORDER}")).await.is_problem(429, "too_many_requests");
+    let api = Api::start().await;
+    // Whose time is over before it begins finds no place either.
+    let mut late = request("GET", &format!("/v1/orders/{ORDER}"));
+    late.headers_mut().insert("prefer", "wait=0".parse().expect("a value"));
+    let answer = api.send(late).await;
+    answer.is_problem(503, "deadline_passed");
+    assert_eq!(answer.header("preference-applied"), Some("wait=0"));
+    let mut late = request("GET", "/v1/nothing");
+    late.headers_mut().insert("prefer", "wait=0".parse().expect("a value"));
+    api.send(late).await.is_problem(404, "no_such_resource");
     api.get("/v1/nothing").await.is_problem(404, "no_such_resource");
     api.send(request("POST", "/v1/orders")).await.is_problem(405, "method_not_allowed");
 }
 
 /// A route that answers as soon as `gate` lets it.
-fn gated(name: &'static str, config: &QueriesConfig, gate: &Arc<Semaphore>) -> Router {
+fn gated(name: &'static str, config: &HttpConfig, gate: &Arc<Semaphore>) -> Router {
     let gate = Arc::clone(gate);
     let handler = get(async move || {
         let _permit = gate.acquire().await.expect("never closed");
         "through"
     });
-    let no_outcome: Option<&'static str> = None;
+    let terms = Terms { outcome: None, within: config.request_timeout() };
     Router::new()
         .route("/gated", Bounds::new(config).query(name, handler))
-        .layer(from_fn_with_state(no_outcome, in_context))
+        .layer(from_fn_with_state(terms, in_context))
 }
 
 fn count(name: &str, outcome: &str) -> u64 {
@@ -57,7 +64,12 @@ fn count(name: &str, outcome: &str) -> u64 {
 #[tokio::test(start_paused = true)]
 async fn one_more_than_there_may_be_is_refused_and_one_too_slow_is_cut_off() {
     let gate = Arc::new(Semaphore::new(0));
-    let config = QueriesConfig { requests_max: 2, request_timeout_ms: 1_000, ..config() };
+    let config = HttpConfig {
+        requests_max: NonZeroU32::new(2).expect("not zero"),
+        queue_max: 0,
+        request_timeout_ms: NonZeroU64::new(1_000).expect("not zero"),
+        ..http()
+    };
     let router = gated("gated", &config, &gate);
     let ask = || send(&router, request("GET", "/gated"));
 

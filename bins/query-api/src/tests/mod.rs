@@ -15,9 +15,10 @@ use event_store::EventReader;
 use http_body_util::BodyExt;
 use projection::queries::Queries;
 use runtime::schema::{ApplyConfig, KeyspaceConfig, SettingsConfig, apply};
-use runtime::{ScyllaConfig, Settings};
+use runtime::{HttpConfig, ScyllaConfig, Settings};
 use scylla::client::session::Session;
 use serde_json::Value;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -30,14 +31,17 @@ const NOBODY: Uuid = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_000F);
 
 pub(crate) fn config() -> QueriesConfig {
     QueriesConfig {
-        requests_max: 8,
-        request_timeout_ms: 10_000,
         page_size: 3,
         page_size_max: 5,
         events_page_size_max: 4,
         orders_by_customer_days_max: 200,
         orders_by_status_days_max: 30,
     }
+}
+
+fn http() -> HttpConfig {
+    let config = HttpConfig::at("127.0.0.1:0".parse().expect("an address"));
+    HttpConfig { request_timeout_ms: NonZeroU64::new(10_000).expect("not zero"), ..config }
 }
 
 /// The routes over a database of their own.
@@ -51,10 +55,10 @@ struct Api {
 
 impl Api {
     async fn start() -> Self {
-        Self::within(config()).await
+        Self::within(http()).await
     }
 
-    async fn within(config: QueriesConfig) -> Self {
+    async fn within(http: HttpConfig) -> Self {
         let directory = tempfile::tempdir().expect("temporary directory");
         let server = Server::start(ServerConfig::ephemeral(directory.path())).await;
         let server = server.expect("the engine starts");
@@ -69,9 +73,9 @@ impl Api {
         let applied = apply(&session, "query_test", &migrate, &sets).await.expect("migrate");
         let session = Arc::new(session);
         let queries = Queries::open(Arc::clone(&session)).await.expect("prepare");
-        let events = EventReader::open(Arc::clone(&session), config.request_timeout()).await;
-        let state = routes::State { queries, events: events.expect("prepare"), config };
-        let router = routes::router(state);
+        let events = EventReader::open(Arc::clone(&session), http.request_timeout()).await;
+        let state = routes::State { queries, events: events.expect("prepare"), config: config() };
+        let router = routes::router(state, &http);
         Self { server, session, settings: applied.settings, router, _directory: directory }
     }
 

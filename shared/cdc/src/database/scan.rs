@@ -4,6 +4,7 @@ use crate::checkpoints::failed as slots_failed;
 use crate::consumer::{ErrorClass, HandleError};
 use crate::database::events::{TAILS_COLUMNS, read_tails};
 use crate::database::{CatchUps, OutboxLog, failed, misread, prepare};
+use crate::letters::{LetterKey, Letters};
 use crate::log_time::LogTime;
 use crate::scanner::ScannerDeps;
 use crate::scanner::source::{Progress, ScanSource, Scanned};
@@ -34,6 +35,7 @@ pub(crate) struct ScanTables {
     catch_ups: CatchUps,
     log: OutboxLog,
     reannouncer: Reannouncer,
+    letters: Arc<dyn Letters>,
 }
 
 impl ScanTables {
@@ -78,6 +80,7 @@ impl ScanTables {
             catch_ups: CatchUps::open(session.clone()).await?,
             log: OutboxLog::open(session.clone(), &deps.keyspace, config.page_aggregates).await?,
             reannouncer,
+            letters: deps.letters.clone(),
             session,
         })
     }
@@ -121,6 +124,10 @@ impl ScanSource for ScanTables {
             Scanned::Ledger => &self.ledger_tails,
         };
         read_tails(&self.session, statement, tokens, page).await
+    }
+
+    async fn has_letter(&self, key: LetterKey<'_>) -> Result<bool, HandleError> {
+        Ok(self.letters.read(key).await?.is_some())
     }
 
     async fn cursors(&self, aggregate_id: Uuid) -> Result<BTreeMap<String, u64>, HandleError> {

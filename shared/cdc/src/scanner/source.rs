@@ -1,6 +1,7 @@
 //! What the scanner needs of the world outside; the real one is [`crate::database::ScanTables`].
 
 use crate::consumer::HandleError;
+use crate::letters::LetterKey;
 use crate::log_time::LogTime;
 use crate::source::{NextPage, TailPage};
 use async_trait::async_trait;
@@ -55,6 +56,9 @@ pub(crate) trait ScanSource: Send + Sync + 'static {
 
     /// The versions that consumers have handled of an aggregate; those without a cursor are absent.
     async fn cursors(&self, aggregate_id: Uuid) -> Result<BTreeMap<String, u64>, HandleError>;
+
+    /// Whether a letter has the aggregate for a consumer.
+    async fn has_letter(&self, key: LetterKey<'_>) -> Result<bool, HandleError>;
 
     /// Whether the outbox has the event.
     async fn is_announced(&self, aggregate_id: Uuid, version: u64) -> Result<bool, HandleError>;

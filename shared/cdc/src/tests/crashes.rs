@@ -5,11 +5,15 @@
 //! stored cursor, no cursor without its effect, no checkpoint past an event that was not handled.
 //! What must hold at the end is asserted here: everything was handled.
 
-use super::world::{Recorder, SAFETY, Treatment, World, aggregate, group, millis, seconds};
+use super::world::{Recorder, SAFETY, Treatment, World, aggregate, group, millis, poison, seconds};
 use crate::config::CdcConfig;
 use proptest::prelude::*;
 use std::time::Duration;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+
+/// So long may it take in virtual time to end, whatever is out of reach.
+const END_WITHIN: Duration = Duration::from_secs(60);
 
 const CONSUMERS: [&str; 2] = ["a", "b"];
 
@@ -31,6 +35,9 @@ enum Step {
     LedgerHoles(u32),
     CursorFailures(u32),
     NewGeneration,
+    /// From now on the consumers cannot handle every third event of an aggregate.
+    Poison(u128),
+    Cure,
     /// By microseconds.
     ShiftClocks(i64),
 }
@@ -62,6 +69,14 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (1..5_u32).prop_map(Step::LedgerHoles),
         1 => (1..8_u32).prop_map(Step::CursorFailures),
         1 => Just(Step::NewGeneration),
+    ]
+}
+
+fn step_with_letters() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        14 => step(),
+        3 => (0..6_u128).prop_map(Step::Poison),
+        1 => Just(Step::Cure),
     ]
 }
 
@@ -113,6 +128,8 @@ async fn live(world: &World, steps: &mut std::vec::IntoIter<Step>, generation: &
                 // As a cluster does: never two at once.
                 tokio::time::sleep(seconds(15)).await;
             }
+            Step::Poison(number) => world.poison(aggregate(number)),
+            Step::Cure => world.cure(),
             Step::ShiftClocks(by) => world.step_clocks(by),
         }
     }
@@ -124,6 +141,7 @@ fn check(seed: u64, steps: Vec<Step>) {
         let mut builder = tokio::runtime::Builder::new_current_thread();
         builder.enable_time().start_paused(true).build().expect("a runtime")
     };
+    let done = steps.clone();
     let mut steps = steps.into_iter();
     let mut generation = 1;
     let first = runtime();
@@ -138,10 +156,12 @@ fn check(seed: u64, steps: Vec<Step>) {
         let life = runtime();
         let death = life.block_on(async {
             world.begin_life();
-            let consumers = CONSUMERS.map(|name| Recorder::again(name, &world));
+            let consumers = CONSUMERS.map(|name| consumer(name, &world));
             let group = group(&world, consumers.into(), config());
             let stop = CancellationToken::new();
             let mut running = std::pin::pin!(group.run(&stop));
+            let mut retrier = JoinSet::new();
+            retrier.spawn(retry_letters(world.clone()));
             let death = tokio::select! {
                 ended = &mut running => panic!("the group ended by itself: {ended:?}"),
                 death = live(&world, &mut steps, &mut generation) => death,
@@ -150,7 +170,9 @@ fn check(seed: u64, steps: Vec<Step>) {
                 Death::Killed(_) => {}
                 Death::Asked => {
                     stop.cancel();
-                    running.await.expect("a clean end");
+                    let ended = tokio::time::timeout(END_WITHIN, running).await;
+                    let ended = ended.unwrap_or_else(|_| panic!("no end after {done:?}"));
+                    ended.expect("a clean end");
                 }
                 Death::Old => tokio::select! {
                     ended = &mut running => panic!("the group ended by itself: {ended:?}"),
@@ -170,6 +192,27 @@ fn check(seed: u64, steps: Vec<Step>) {
     }
 }
 
+/// Refuses every third event of a poisoned aggregate.
+fn consumer(name: &'static str, world: &World) -> Recorder {
+    let asked = world.clone();
+    Recorder::again(name, world).refusing(move |event| {
+        let is_poison = event.version.0.is_multiple_of(3) && asked.is_poisoned(event.aggregate_id);
+        is_poison.then(|| poison("as the test asked"))
+    })
+}
+
+/// Retries every letter again and again, beside the group.
+async fn retry_letters(world: World) {
+    loop {
+        for name in CONSUMERS {
+            for id in world.letters_of(name) {
+                world.retry(&consumer(name, &world), id).await;
+            }
+        }
+        tokio::time::sleep(millis(300)).await;
+    }
+}
+
 /// The faults end; every aggregate gets one more event, which rings for the lost ones before it.
 async fn heal(world: &World) {
     world.faults(|faults| {
@@ -177,6 +220,7 @@ async fn heal(world: &World) {
         faults.ledger_holes = 0;
         faults.cursor_failures = 0;
     });
+    world.cure();
     for (id, _) in world.tails() {
         world.append(id, 1);
     }
@@ -184,12 +228,29 @@ async fn heal(world: &World) {
     for (id, version) in world.tails() {
         for consumer in CONSUMERS {
             world.settled(consumer, id, version).await;
+            assert!(world.letter(consumer, id).is_none(), "{consumer} has a letter for {id}");
             let mut handled = world.handled(consumer, id);
+            if world.had_letter(consumer, id) {
+                // Whoever retried it and the group may both have been at it.
+                handled.sort_unstable();
+            }
             handled.dedup();
             // The world asserts that each is the one after the stored cursor, so an event comes
             // again only between its effect and its cursor, right behind itself.
             assert_eq!(handled, (1..=version).collect::<Vec<_>>(), "{consumer} in {id}");
         }
+    }
+}
+
+#[test]
+fn a_group_that_is_asked_to_end_while_a_checkpoint_is_on_its_way_ends() {
+    for seed in 0..100 {
+        let steps = vec![
+            Step::Append { aggregate: 0, count: 1, treatment: Treatment::default() },
+            Step::Wait(millis(15_400 + seed)),
+            Step::Restart,
+        ];
+        check(seed, steps);
     }
 }
 
@@ -201,6 +262,14 @@ proptest! {
     fn nothing_is_skipped_whatever_happens(
         seed: u64,
         steps in prop::collection::vec(step(), 1..60),
+    ) {
+        check(seed, steps);
+    }
+
+    #[test]
+    fn nothing_is_skipped_when_events_are_poison_for_a_while(
+        seed: u64,
+        steps in prop::collection::vec(step_with_letters(), 1..60),
     ) {
         check(seed, steps);
     }

@@ -4,6 +4,7 @@
 #[path = "engine/scans.rs"]
 mod scans;
 
+use super::world::World;
 use crate::{CdcConfig, Change, ChangeConsumer, GroupDeps, GroupError, HandleError, run_group};
 use async_trait::async_trait;
 use embedded_scylla::server::{Server, ServerConfig};
@@ -107,6 +108,7 @@ impl Database {
             keyspace: KEYSPACE.to_owned(),
             group: "test",
             consumers: vec![Arc::new(Collector(seen.clone()))],
+            letters: Arc::new(World::new()),
             settings: self.settings,
             config,
             leases: leases::LeaseConfig::default(),

@@ -1,9 +1,9 @@
 //! The sequencer: order, once, gaps, failures, bounds.
 
 use super::world::{Recorder, SLOTS, World, aggregate, millis, seconds, transport};
+use crate::breakers::Breakers;
 use crate::config::CdcConfig;
 use crate::consumer::{Change, ChangeConsumer, ErrorClass, HandleError};
-use crate::error::GroupError;
 use crate::sequencer::{Parts, Sequencer};
 use crate::source::{Fence, LogRow, Ring};
 use domain::RecordedEvent;
@@ -12,13 +12,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use uuid::Uuid;
 
-fn sequencer(world: &World, consumers: Vec<Recorder>, config: &CdcConfig) -> Sequencer {
+pub(super) fn sequencer(world: &World, consumers: Vec<Recorder>, config: &CdcConfig) -> Sequencer {
     let consumers = consumers.into_iter().map(|c| Arc::new(c) as Arc<dyn ChangeConsumer>);
+    let consumers: Vec<_> = consumers.collect();
     let parts = Parts {
-        consumers: consumers.collect(),
+        breakers: Breakers::new(&consumers, config.breaker, None),
+        consumers,
         events: Arc::new(world.clone()),
         cursors: Arc::new(world.clone()),
         fence: Arc::new(Always),
+        letters: Arc::new(world.clone()),
         slots: SLOTS,
     };
     opened(Sequencer::new(parts, config))
@@ -38,7 +41,7 @@ fn opened(sequencer: Sequencer) -> Sequencer {
     sequencer
 }
 
-fn row(event: &RecordedEvent) -> LogRow {
+pub(super) fn row(event: &RecordedEvent) -> LogRow {
     LogRow {
         stream: StreamID::new(vec![0; 16]),
         time: Uuid::nil(),
@@ -48,7 +51,7 @@ fn row(event: &RecordedEvent) -> LogRow {
     }
 }
 
-fn ring(event: &RecordedEvent) -> Ring {
+pub(super) fn ring(event: &RecordedEvent) -> Ring {
     Ring {
         aggregate_id: event.aggregate_id,
         aggregate_type: Some(event.aggregate_type.clone()),
@@ -180,13 +183,13 @@ async fn an_unreachable_target_holds_only_what_is_affected() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_poison_event_stops_everything_and_is_named() {
+async fn a_failure_that_lies_elsewhere_stops_everything_and_names_the_event() {
     let world = World::new();
     let id = aggregate(1);
     let consumer = Recorder::new("c", &world).refusing(|event| {
         (event.version.0 == 2).then(|| HandleError {
-            class: ErrorClass::Poison,
-            what: "this one does not decode".to_owned(),
+            class: ErrorClass::Fatal,
+            what: "no such table".to_owned(),
             source: None,
         })
     });
@@ -206,27 +209,11 @@ async fn a_poison_event_stops_everything_and_is_named() {
         "OrderCreated",
         "version 2",
         &id.to_string(),
-        "does not decode",
+        "no such table",
     ] {
         assert!(text.contains(part), "{part:?} is missing in {text:?}");
     }
     assert!(sequencer.submit(row(&events[2])).await.is_err());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_panic_in_a_consumer_is_a_failure_that_names_the_event() {
-    let world = World::new();
-    let consumer = Recorder::new("c", &world).refusing(|_| panic!("announced by the test"));
-    let sequencer = sequencer(&world, vec![consumer], &CdcConfig::default());
-    let events = world.commit(aggregate(1), 1);
-    sequencer.submit(row(&events[0])).await.expect("running");
-    sequencer.failed().cancelled().await;
-    match sequencer.stop().await {
-        Some(GroupError::Panicked { consumer, event }) => {
-            assert_eq!((consumer.as_str(), event.version), ("c", 1));
-        }
-        other => panic!("expected a panic to be reported, got {other:?}"),
-    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -256,11 +243,15 @@ async fn aggregates_run_in_parallel_up_to_the_bound() {
         }
     }
     let config = CdcConfig { aggregates_in_parallel_max: 7, ..CdcConfig::default() };
+    let consumers: Vec<Arc<dyn ChangeConsumer>> =
+        vec![Arc::new(Counting { running, most: most.clone() })];
     let parts = Parts {
-        consumers: vec![Arc::new(Counting { running, most: most.clone() })],
+        breakers: Breakers::new(&consumers, config.breaker, None),
+        consumers,
         events: Arc::new(world.clone()),
         cursors: Arc::new(world.clone()),
         fence: Arc::new(Always),
+        letters: Arc::new(world.clone()),
         slots: SLOTS,
     };
     let sequencer = opened(Sequencer::new(parts, &config));

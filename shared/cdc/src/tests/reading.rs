@@ -185,17 +185,17 @@ async fn a_restart_continues_where_the_life_before_ended() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_poison_event_ends_the_group_and_stays_in_front_of_the_checkpoint() {
+async fn a_failure_that_lies_elsewhere_ends_the_group_and_stays_in_front_of_the_checkpoint() {
     let world = World::new();
     let bad = aggregate(7);
-    let poison = move |event: &domain::RecordedEvent| {
+    let broken = move |event: &domain::RecordedEvent| {
         (event.aggregate_id == bad).then(|| HandleError {
-            class: ErrorClass::Poison,
-            what: "does not decode".to_owned(),
+            class: ErrorClass::Fatal,
+            what: "no such table".to_owned(),
             source: None,
         })
     };
-    let consumer = Recorder::new("c", &world).refusing(poison);
+    let consumer = Recorder::new("c", &world).refusing(broken);
     let life = Life::with(&world, vec![consumer], CdcConfig::default());
     tokio::time::sleep(seconds(20)).await;
     world.append(bad, 1);

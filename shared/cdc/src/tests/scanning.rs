@@ -2,6 +2,7 @@
 
 use crate::consumer::{Change, ChangeConsumer, ErrorClass, HandleError};
 use crate::generation::token_of;
+use crate::letters::LetterKey;
 use crate::log_time::LogTime;
 use crate::scanner::source::{Progress, ScanSource, Scanned};
 use crate::scanner::{Scanner, ScannerConfig, Watched};
@@ -36,6 +37,7 @@ struct State {
     /// Consumers that handle what is announced.
     hearing: BTreeSet<String>,
     rung: Vec<(Uuid, u64, Instant)>,
+    letters: BTreeSet<(Uuid, String)>,
     cursor_reads: usize,
     requests: usize,
     fails: Option<ErrorClass>,
@@ -53,6 +55,7 @@ impl Tables {
             stuck: BTreeMap::new(),
             hearing: names.iter().map(|name| (*name).to_owned()).collect(),
             rung: Vec::new(),
+            letters: BTreeSet::new(),
             cursor_reads: 0,
             requests: 0,
             fails: None,
@@ -166,6 +169,11 @@ impl ScanSource for Tables {
         Ok(of.map(|((_, consumer), version)| (consumer.clone(), *version)).collect())
     }
 
+    async fn has_letter(&self, key: LetterKey<'_>) -> Result<bool, HandleError> {
+        self.request()?;
+        Ok(self.lock().letters.contains(&(key.aggregate_id, key.consumer.to_owned())))
+    }
+
     async fn is_announced(&self, aggregate_id: Uuid, version: u64) -> Result<bool, HandleError> {
         self.request()?;
         Ok(self.lock().outbox.get(&aggregate_id).is_some_and(|(_, newest)| *newest >= version))
@@ -239,6 +247,23 @@ async fn scan(tables: &Arc<Tables>, seconds: u64) {
 
 fn id(number: u128) -> Uuid {
     Uuid::from_u128(number)
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_behind_a_letter_is_left_alone() {
+    let tables = Tables::new();
+    tables.settle(id(7), 3);
+    tables.handle(id(7), "orders@1", 1);
+    tables.lock().letters.insert((id(7), "orders@1".to_owned()));
+    // Another one, of which the relay lacks what no letter has.
+    tables.settle(id(8), 3);
+    tables.handle(id(8), "orders@1", 1);
+    tables.handle(id(8), "relay", 2);
+    tables.lock().letters.insert((id(8), "orders@1".to_owned()));
+    scan(&tables, 120).await;
+    assert_eq!(tables.rung(id(7)), []);
+    let rung: Vec<u64> = tables.rung(id(8)).into_iter().map(|(after, _)| after).collect();
+    assert_eq!(rung, [2]);
 }
 
 #[tokio::test(start_paused = true)]

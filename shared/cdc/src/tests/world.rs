@@ -6,6 +6,7 @@
 //! an effect never follows its own stored cursor, a checkpoint never passes an event that was not
 //! handled.
 
+mod letters;
 mod life;
 mod recorder;
 mod sources;
@@ -22,7 +23,7 @@ use crate::source::Checkpoint;
 use domain::{RecordedEvent, Timestamp};
 use scylla_cdc::cdc_types::StreamID;
 use state::{State, event};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -49,6 +50,7 @@ pub(crate) struct Treatment {
 pub(crate) struct Faults {
     pub(crate) log_is_down: bool,
     pub(crate) clocks_are_down: bool,
+    pub(crate) letters_are_down: bool,
     /// Reads of the ledger that lack what they should bring.
     pub(crate) ledger_holes: u32,
     /// Cursor writes that fail; half of them take effect all the same.
@@ -65,6 +67,7 @@ pub(crate) struct Counts {
     pub(crate) cursor_writes: u64,
     pub(crate) ledger_reads: u64,
     pub(crate) scan_pages: u64,
+    pub(crate) letter_reads: u64,
 }
 
 /// Cheap to clone; all clones are one world.
@@ -116,6 +119,11 @@ impl World {
             members: BTreeMap::new(),
             cut_off: BTreeMap::new(),
             catch_ups: HashMap::new(),
+            letters: HashMap::new(),
+            had_letter: HashSet::new(),
+            attempts: HashMap::new(),
+            unreadable: HashSet::new(),
+            poisoned: HashSet::new(),
             effects: Vec::new(),
             consumers: Vec::new(),
             faults: Faults::default(),
@@ -285,7 +293,7 @@ impl World {
 
     /// Waits until a consumer has handled and stored a version.
     pub(crate) async fn settled(&self, consumer: &str, aggregate_id: Uuid, version: u64) {
-        let deadline = Instant::now() + seconds(300);
+        let deadline = Instant::now() + seconds(120);
         while self.cursor(consumer, aggregate_id) < version {
             assert!(
                 Instant::now() < deadline,
@@ -302,12 +310,15 @@ impl World {
     }
 
     /// An effect. Panics when it is not the one after the stored cursor, unless others went on from
-    /// there while its process was cut off.
+    /// there: while its process was cut off, or because whoever retries a letter and a worker may be
+    /// at one aggregate at the same time.
     fn record(&self, consumer: &str, aggregate_id: Uuid, version: u64) {
         let mut state = self.state();
         let key = (aggregate_id, consumer.to_owned());
         let stored = state.cursors.get(&key).map_or(0, |cursor| cursor.version);
-        let is_late = version <= stored && state.cut_off.contains_key(&self.process);
+        let is_shared =
+            state.cut_off.contains_key(&self.process) || state.had_letter.contains(&key);
+        let is_late = version <= stored && is_shared;
         assert!(is_late || stored + 1 == version, "{consumer} handles {version} after {stored}");
         let now = state.now();
         state.effects.push((consumer.to_owned(), aggregate_id, version, now));
@@ -331,6 +342,10 @@ impl World {
             }
         }
     }
+}
+
+pub(crate) fn poison(what: &str) -> HandleError {
+    HandleError { class: ErrorClass::Poison, what: what.to_owned(), source: None }
 }
 
 pub(crate) fn transport(what: &str) -> HandleError {

@@ -20,7 +20,7 @@ fn probes_follow_readiness() {
     const OK: &str = "HTTP/1.1 200 OK";
     const UNAVAILABLE: &str = "HTTP/1.1 503 Service Unavailable";
     let readiness = Readiness::default();
-    let address = start(([127, 0, 0, 1], 0).into(), readiness.clone()).expect("a free port");
+    let address = start(&Admin::on_a_free_port(), readiness.clone()).expect("a free port");
 
     readiness.set("schema", false, "waits for leases/1 slots");
     assert_eq!(get_path(address, "/livez"), (OK.to_owned(), "ok\n".to_owned()));
@@ -45,7 +45,7 @@ fn probes_follow_readiness() {
 #[test]
 fn metrics_say_what_runs_here() {
     crate::process_metrics::register("sample", "1.2.3").expect("registered once");
-    let address = start(([127, 0, 0, 1], 0).into(), Readiness::default()).expect("a free port");
+    let address = start(&Admin::on_a_free_port(), Readiness::default()).expect("a free port");
     let (status, body) = get_path(address, "/metrics");
     assert_eq!(status, "HTTP/1.1 200 OK");
     for line in [

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize, Serializer};
@@ -24,6 +25,22 @@ pub struct Shell {
 pub struct Admin {
     /// Address of `/livez`, `/readyz`, `/startupz` and `/metrics`; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Connections at once; beyond it the one that has waited longest for its client is closed.
+    pub connections_max: NonZeroU32,
+    /// How long a client may take to send a request or leave its connection idle, and how long to
+    /// take an answer in.
+    pub client_timeout_ms: NonZeroU64,
+}
+
+#[cfg(test)]
+impl Admin {
+    pub(crate) fn on_a_free_port() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            connections_max: NonZeroU32::MIN,
+            client_timeout_ms: NonZeroU64::MAX,
+        }
+    }
 }
 
 /// `[log]`

@@ -1,39 +1,46 @@
 //! What every request has, whatever becomes of it: a correlation id that comes back with the
 //! answer, the trace it belongs to, a line in the log, and a problem document when it is refused.
 
-use std::sync::LazyLock;
-use std::time::Instant;
+use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use prometheus::{IntCounterVec, register_int_counter_vec};
-use tracing::{debug, warn};
+use tokio::time::Instant;
+use tracing::{Instrument, debug, warn};
 use uuid::Uuid;
 
+use crate::http::metrics::METRICS;
 use crate::problem::Problem;
+use crate::traces;
 
 const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
 const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// Codes are literals of the code.
-static PROBLEMS: LazyLock<IntCounterVec> = LazyLock::new(|| {
-    register_int_counter_vec!(
-        "http_problems_total",
-        "Requests refused or failed, by code.",
-        &["code"]
-    )
-    .expect("registered once")
-});
+const PREFER: HeaderName = HeaderName::from_static("prefer");
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+
+/// What all requests of a router have in common.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    /// The outcome of requests whose problem tells none, for routers whose requests have outcomes.
+    pub outcome: Option<&'static str>,
+    /// How long a request may wait for its answer.
+    pub within: Duration,
+}
 
 /// Where a request belongs. Handlers find it among the request's extensions.
 #[derive(Debug, Clone)]
 pub struct RequestContext {
     /// The client's, else a new one.
     pub correlation_id: Uuid,
-    /// The client's W3C trace context, where it sent a valid one.
+    /// The W3C trace context: of the request's own span while traces are sent, else the client's, where
+    /// it sent a valid one.
     pub trace_parent: Option<String>,
+    /// When the client stops waiting. Whatever waits for something on its behalf stops then, and
+    /// says whether anything was done.
+    pub deadline: Instant,
 }
 
 impl RequestContext {
@@ -48,34 +55,40 @@ impl RequestContext {
 }
 
 /// The outermost layer of a router, for `axum::middleware::from_fn_with_state`. Takes
-/// `X-Correlation-Id` and `traceparent`, and makes the document of every [`Problem`]. The state is
-/// the outcome of requests whose problem tells none, for routers whose requests have outcomes.
-pub async fn in_context(
-    State(outcome): State<Option<&'static str>>,
-    mut request: Request,
-    next: Next,
-) -> Response {
+/// `X-Correlation-Id` and `traceparent`, counts the deadline from here (sooner with `Prefer:
+/// wait=<seconds>`, RFC 7240), and makes the document of every [`Problem`].
+pub async fn in_context(State(terms): State<Terms>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let given = correlation_id(request.headers());
-    let context = RequestContext {
-        correlation_id: given.as_ref().ok().copied().flatten().unwrap_or_else(Uuid::now_v7),
-        trace_parent: trace_parent(request.headers()),
-    };
+    let wait = preferred_wait(request.headers()).filter(|wait| *wait <= terms.within);
+    let correlation_id = given.as_ref().ok().copied().flatten().unwrap_or_else(Uuid::now_v7);
+    let clients = trace_parent(request.headers());
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
+    let span = traces::request(method.as_str(), &path, correlation_id, clients.as_deref());
+    let context = RequestContext {
+        deadline: started + wait.unwrap_or(terms.within),
+        correlation_id,
+        trace_parent: traces::trace_parent(&span).or(clients),
+    };
     let response = match given {
         Ok(_) => {
             request.extensions_mut().insert(context.clone());
-            next.run(request).await
+            next.run(request).instrument(span.clone()).await
         }
         Err(problem) => problem.into_response(),
     };
-    let mut response = documented(response, &context, outcome);
+    let mut response = documented(response, &context, terms.outcome);
+    traces::answered(&span, response.status().as_u16());
+    if let Some(wait) = wait {
+        let applied = HeaderValue::from_str(&format!("wait={}", wait.as_secs()));
+        response.headers_mut().insert(PREFERENCE_APPLIED, applied.expect("visible ASCII"));
+    }
     let id = HeaderValue::from_str(&context.correlation_id.to_string());
     response.headers_mut().insert(CORRELATION_ID, id.expect("a uuid is visible ASCII"));
     let status = response.status().as_u16();
     let elapsed_ms = started.elapsed().as_millis();
-    debug!(%method, path, status, elapsed_ms, correlation_id = %context.correlation_id, "answered");
+    debug!(%method, path, status, elapsed_ms, %correlation_id, trace_id = context.trace_id(), "answered");
     response
 }
 
@@ -86,7 +99,7 @@ fn documented(
     outcome: Option<&'static str>,
 ) -> Response {
     let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
-    PROBLEMS.with_label_values(&[problem.code()]).inc();
+    METRICS.problems.with_label_values(&[problem.code()]).inc();
     let (code, correlation_id) = (problem.code(), context.correlation_id);
     if problem.status().is_server_error() {
         warn!(code, error = problem.cause(), %correlation_id, "request failed");
@@ -110,6 +123,17 @@ fn correlation_id(headers: &HeaderMap) -> Result<Option<Uuid>, Problem> {
 
 fn malformed_correlation_id() -> Problem {
     Problem::malformed("malformed_correlation_id", "X-Correlation-Id must be one UUID")
+}
+
+/// How long the client says that it waits. What cannot be understood is passed over, as the RFC says.
+fn preferred_wait(headers: &HeaderMap) -> Option<Duration> {
+    let values = headers.get_all(PREFER).iter().filter_map(|value| value.to_str().ok());
+    let mut preferences = values.flat_map(|value| value.split(','));
+    let wait = preferences.find_map(|preference| {
+        let (name, value) = preference.split(';').next()?.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("wait").then(|| value.trim().trim_matches('"'))
+    })?;
+    wait.parse::<u32>().ok().map(|seconds| Duration::from_secs(seconds.into()))
 }
 
 /// Reads a UUID in its usual form, with hyphens: what has one id has one address.
@@ -145,8 +169,7 @@ fn is_trace_parent(value: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_trace_parent, parse_id};
-    use uuid::Uuid;
+    use super::*;
 
     #[test]
     fn a_trace_parent_is_valid_or_passed_over() {
@@ -174,6 +197,27 @@ mod tests {
         let braced = id.braced().to_string();
         for other in ["", "7", &id.simple().to_string(), &braced, &"é".repeat(18)] {
             assert_eq!(parse_id(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_preference_to_wait_is_understood_or_passed_over() {
+        let cases = [
+            (vec!["wait=2"], Some(2)),
+            (vec!["respond-async, Wait = \"7\" ; foo"], Some(7)),
+            (vec!["return=minimal", "wait=0"], Some(0)),
+            (vec!["wait=soon"], None),
+            (vec!["wait=-1"], None),
+            (vec!["wait"], None),
+            (vec![], None),
+        ];
+        for (values, seconds) in cases {
+            let mut headers = HeaderMap::new();
+            for value in &values {
+                headers.append(PREFER, HeaderValue::from_static(value));
+            }
+            let expected = seconds.map(Duration::from_secs);
+            assert_eq!(preferred_wait(&headers), expected, "{values:?}");
         }
     }
 }

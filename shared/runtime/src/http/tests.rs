@@ -12,14 +12,28 @@ struct Running {
     server: AbortOnDropHandle<anyhow::Result<()>>,
 }
 
-async fn start(router: Router, connections_max: usize, header_timeout_ms: u64) -> Running {
+/// So many connections, and so long for a header and for an answer each.
+async fn start(router: Router, connections_max: u32, patience_ms: u64) -> Running {
     let listen = SocketAddr::from(([127, 0, 0, 1], 0));
     let listener = TcpListener::bind(listen).await.expect("a free port");
     let address = listener.local_addr().expect("bound");
-    let config = HttpConfig { listen, connections_max, header_timeout_ms };
+    let patience_ms = NonZeroU64::new(patience_ms).expect("not zero");
+    let config = HttpConfig {
+        connections_max: NonZeroU32::new(connections_max).expect("not zero"),
+        header_timeout_ms: patience_ms,
+        answer_timeout_ms: patience_ms,
+        ..HttpConfig::at(listen)
+    };
     let shutdown = CancellationToken::new();
     let server = spawn(serve(listener, router, config, shutdown.clone()));
     Running { address, shutdown, server: AbortOnDropHandle::new(server) }
+}
+
+impl Running {
+    async fn end(self) {
+        self.shutdown.cancel();
+        self.server.await.expect("no panic").expect("a clean end");
+    }
 }
 
 fn spawn<F>(future: F) -> JoinHandle<F::Output>
@@ -41,6 +55,18 @@ async fn read_to_end(mut stream: TcpStream) -> String {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.expect("read the answer");
     answer
+}
+
+/// The one answer of a connection that stays open.
+async fn read_to_end_of_one(mut stream: TcpStream) -> String {
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"hello") {
+        let mut part = [0; 256];
+        let read = stream.read(&mut part).await.expect("read the answer");
+        assert!(read > 0, "it ended early: {}", String::from_utf8_lossy(&answer));
+        answer.extend_from_slice(&part[..read]);
+    }
+    String::from_utf8(answer).expect("UTF-8")
 }
 
 #[tokio::test]
@@ -74,22 +100,81 @@ async fn shutdown_lets_a_request_in_flight_finish() {
 }
 
 #[tokio::test]
-async fn connections_beyond_the_bound_wait_for_a_place() {
-    let running = start(Router::new().route("/", get(async || "hello")), 1, 10_000).await;
+async fn a_connection_beyond_the_bound_waits_for_one_that_is_worked_on() {
+    let (entered, mut has_entered) = mpsc::channel(8);
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let handler = {
+        let gate = gate.clone();
+        get(async move || {
+            entered.send(()).await.expect("the test waits");
+            gate.acquire().await.expect("never closed").forget();
+            "hello"
+        })
+    };
+    let running = start(Router::new().route("/", handler), 1, 10_000).await;
     let mut first = connect(running.address).await;
     send_request(&mut first).await;
-    let mut byte = [0];
-    first.read_exact(&mut byte).await.expect("the first connection has the place");
+    has_entered.recv().await.expect("the first is worked on");
 
     let mut second = connect(running.address).await;
     send_request(&mut second).await;
+    let mut byte = [0];
     let early = tokio::time::timeout(Duration::from_millis(100), second.read_exact(&mut byte));
     assert!(early.await.is_err(), "the second connection was served beside the first");
 
-    drop(first);
-    second.read_exact(&mut byte).await.expect("the place is free now");
-    running.shutdown.cancel();
-    running.server.await.expect("no panic").expect("a clean end");
+    // With its answer the first one becomes a connection that waits for its client.
+    gate.add_permits(2);
+    let (first, second) = tokio::join!(read_to_end(first), read_to_end_of_one(second));
+    assert!(first.ends_with("hello") && second.ends_with("hello"), "{first}{second}");
+    running.end().await;
+}
+
+#[tokio::test]
+async fn slow_clients_give_way_to_whoever_comes() {
+    const SLOW: usize = 64;
+    let router = Router::new()
+        .route("/", get(async || "hello"))
+        .route("/upload", axum::routing::post(async |_: axum::body::Bytes| "taken"));
+    let running = start(router, 8, 60_000).await;
+    let mut slow = Vec::new();
+    for index in 0..SLOW {
+        let mut stream = connect(running.address).await;
+        let begun: &[u8] = match index % 3 {
+            0 => b"GET / HTTP/1.1\r\nHost: te",
+            1 => b"POST /upload HTTP/1.1\r\nHost: test\r\nContent-Length: 9\r\n\r\nbegun",
+            _ => b"",
+        };
+        stream.write_all(begun).await.expect("begin");
+        slow.push(stream);
+    }
+    let mut good = connect(running.address).await;
+    send_request(&mut good).await;
+    let mut byte = [0];
+    let served = tokio::time::timeout(Duration::from_secs(10), good.read_exact(&mut byte));
+    served.await.expect("served in time").expect("served");
+    // Nor does anyone hold up the end.
+    let ended = tokio::time::timeout(Duration::from_secs(30), running.end());
+    ended.await.expect("ended long before a header's time is over");
+    drop(slow);
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_take_its_answer_is_cut_off() {
+    const BYTES: usize = 64 * 1024 * 1024;
+    let router = Router::new().route("/", get(async || vec![b'x'; BYTES]));
+    let running = start(router, 8, 100).await;
+    let mut slow = connect(running.address).await;
+    send_request(&mut slow).await;
+    let mut byte = [0];
+    slow.read_exact(&mut byte).await.expect("the answer begins");
+    // It reads no more, until the server has given it up.
+    while METRICS.cut_slow_answer.get() == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let mut rest = Vec::new();
+    let read = slow.read_to_end(&mut rest).await;
+    assert!(rest.len() < BYTES, "the whole answer came: {read:?}");
+    running.end().await;
 }
 
 #[tokio::test]
@@ -99,6 +184,5 @@ async fn a_header_that_never_ends_is_cut_off() {
     slow.write_all(b"GET / HTTP/1.1\r\nHost: ").await.expect("begin a request");
     let answer = read_to_end(slow).await;
     assert!(!answer.starts_with("HTTP/1.1 200"), "{answer}");
-    running.shutdown.cancel();
-    running.server.await.expect("no panic").expect("a clean end");
+    running.end().await;
 }

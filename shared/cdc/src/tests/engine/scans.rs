@@ -1,6 +1,6 @@
 //! The scanner beside a running group.
 
-use super::{Collector, Database, KEYSPACE, Seen, now_us, wait_for_checkpoints};
+use super::{Collector, Database, KEYSPACE, Seen, World, now_us, wait_for_checkpoints};
 use crate::{OwnedSlots, ScannerConfig, ScannerDeps, run_scanner};
 use runtime::CancellationToken;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ fn deps(database: &Database, seen: &Arc<Seen>) -> ScannerDeps {
         group: "test",
         consumers: vec![Arc::new(Collector(seen.clone()))],
         owned,
+        letters: Arc::new(World::new()),
         settings: database.settings,
         config: ScannerConfig {
             outbox_interval_ms: 100,

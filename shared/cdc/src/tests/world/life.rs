@@ -1,6 +1,7 @@
 //! A group that runs in a world.
 
 use super::{Recorder, SAFETY, SLOTS, World};
+use crate::breakers::Breakers;
 use crate::config::CdcConfig;
 use crate::consumer::ChangeConsumer;
 use crate::error::GroupError;
@@ -57,6 +58,8 @@ pub(crate) fn group(world: &World, consumers: Vec<Recorder>, config: CdcConfig) 
     let (owned, _) = tokio::sync::watch::channel(BTreeSet::new());
     let terms = LeaseConfig::default();
     let leases = Leases::new(world.clone(), "g", SLOTS, terms, owned, Readiness::default());
+    let consumers: Vec<_> = consumers.collect();
+    let breakers = Breakers::new(&consumers, config.breaker, None);
     Group {
         sources: Sources {
             log: world.clone(),
@@ -64,10 +67,12 @@ pub(crate) fn group(world: &World, consumers: Vec<Recorder>, config: CdcConfig) 
             events: world.clone(),
             cursors: world.clone(),
             leases: world.clone(),
-            catch_ups: world,
+            catch_ups: world.clone(),
+            letters: world,
         },
         leases,
-        consumers: consumers.collect(),
+        consumers,
+        breakers,
         slots: SLOTS,
         safety_interval: SAFETY,
         config,

@@ -4,6 +4,7 @@ use super::World;
 use crate::consumer::{Change, ChangeConsumer, HandleError};
 use async_trait::async_trait;
 use domain::{RecordedEvent, Version};
+use runtime::Target;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -15,6 +16,7 @@ pub(crate) struct Recorder {
     name: &'static str,
     world: World,
     takes: Duration,
+    target: Target,
     refuses: Refusal,
     begins: Box<dyn Fn(Uuid) + Send + Sync>,
 }
@@ -26,6 +28,7 @@ impl Recorder {
             name,
             world: world.clone(),
             takes: Duration::ZERO,
+            target: Target::Database,
             refuses: Box::new(|_| None),
             begins: Box::new(|_| {}),
         }
@@ -37,6 +40,7 @@ impl Recorder {
             name,
             world: world.clone(),
             takes: Duration::ZERO,
+            target: Target::Database,
             refuses: Box::new(|_| None),
             begins: Box::new(|_| {}),
         }
@@ -44,6 +48,12 @@ impl Recorder {
 
     pub(crate) fn taking(mut self, takes: Duration) -> Self {
         self.takes = takes;
+        self
+    }
+
+    /// Whose effects need the broker.
+    pub(crate) fn at_the_broker(mut self) -> Self {
+        self.target = Target::Broker;
         self
     }
 
@@ -70,6 +80,10 @@ impl ChangeConsumer for Recorder {
 
     fn wants(&self, aggregate_type: &str) -> bool {
         aggregate_type == "order"
+    }
+
+    fn target(&self) -> Target {
+        self.target
     }
 
     async fn handle(

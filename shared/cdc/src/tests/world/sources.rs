@@ -1,7 +1,7 @@
 //! The world as reader and sequencer see it.
 
 use super::state::Logged;
-use super::{World, transport};
+use super::{World, poison, transport};
 use crate::checkpoints::checkpoint_of;
 use crate::consumer::{Change, HandleError};
 use crate::generation::{StreamRange, token_of};
@@ -126,12 +126,19 @@ impl EventSource for World {
         self.latency().await;
         let mut state = self.state();
         state.counts.ledger_reads += 1;
+        let last = version.saturating_add(limit.into());
+        let is_asked_for =
+            |(of, bad): &(Uuid, u64)| *of == aggregate_id && (version + 1..=last).contains(bad);
+        if state.unreadable.iter().any(is_asked_for) {
+            return Err(poison("the row makes no sense"));
+        }
         let has_hole = state.faults.ledger_holes > 0;
         state.faults.ledger_holes = state.faults.ledger_holes.saturating_sub(1);
         let events = state.ledger.get(&aggregate_id).cloned().unwrap_or_default();
         let later = events.into_iter().filter(|event| event.version.0 > version);
         let mut later: Vec<_> = later.take(limit as usize).collect();
-        if has_hole && !later.is_empty() {
+        // A read at QUORUM shows the tail: what it may lack is in front of it.
+        if has_hole && later.len() > 1 {
             later.remove(0);
         }
         Ok(later)

@@ -1,5 +1,6 @@
 //! What the world consists of, and what must hold in it at every moment.
 
+use super::letters::Found;
 use super::{Counts, Faults, SAFETY, SLOTS, Treatment};
 use crate::generation::{StreamRange, token_of};
 use crate::log_time::{LogTime, micros};
@@ -7,7 +8,7 @@ use crate::source::{CatchUpRow, Checkpoint, Cursor};
 use domain::{CommitPlace, EventMetadata, RecordedEvent, Timestamp, Version};
 use leases::SlotState;
 use scylla_cdc::cdc_types::StreamID;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -44,6 +45,15 @@ pub(super) struct State {
     /// Until when requests of a process wait, before and after they take effect.
     pub(super) cut_off: BTreeMap<usize, Instant>,
     pub(super) catch_ups: HashMap<String, BTreeMap<u32, CatchUpRow>>,
+    pub(super) letters: HashMap<(Uuid, String), Found>,
+    /// Whose aggregates ever had a letter.
+    pub(super) had_letter: HashSet<(Uuid, String)>,
+    /// Recorded attempts by consumer, aggregate and version.
+    pub(super) attempts: HashMap<(String, Uuid, u64), u32>,
+    /// Events that the ledger has and nobody can read.
+    pub(super) unreadable: HashSet<(Uuid, u64)>,
+    /// Aggregates whose events some consumers refuse.
+    pub(super) poisoned: HashSet<Uuid>,
     pub(super) effects: Vec<(String, Uuid, u64, LogTime)>,
     /// Consumers that checkpoints speak for.
     pub(super) consumers: Vec<String>,
@@ -124,6 +134,11 @@ impl State {
                 }
                 let handled =
                     self.cursors.get(&(id, consumer.clone())).map_or(0, |cursor| cursor.version);
+                // Also a released one: whoever retries it is not past its second look at the tail.
+                let letter = self.letters.get(&(id, consumer.clone()));
+                if letter.is_some_and(|found| found.letter.version <= row.event.version.0) {
+                    continue;
+                }
                 assert!(
                     handled >= row.event.version.0,
                     "checkpoint {} of slot {slot} passes version {} of {id} (announced {}, visible \

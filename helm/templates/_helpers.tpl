@@ -1,0 +1,134 @@
+{{/* The name of everything in the release. */}}
+{{- define "platform.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What selects the pods of a component: never the version. Takes root and component. */}}
+{{- define "platform.selector" -}}
+app.kubernetes.io/name: {{ default .root.Chart.Name .root.Values.nameOverride }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end -}}
+
+{{- define "platform.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
+{{ include "platform.selector" . }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: event-platform
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+{{- end -}}
+
+{{/* The image of a program. Takes root, program and digest. */}}
+{{- define "platform.image" -}}
+{{- $image := .root.Values.image -}}
+{{- $name := printf "%s/%s/%s" $image.registry $image.repository .program -}}
+{{- if .digest -}}
+{{- printf "%s@%s" $name .digest -}}
+{{- else -}}
+{{- printf "%s:%s" $name (default .root.Chart.AppVersion $image.tag) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Where the stores are: those of the release, or those that the values name. */}}
+{{- define "platform.scyllaNodes" -}}
+{{- if .Values.backends.scylla.enabled -}}
+{{- printf "%s-scylla:9042" (include "platform.fullname" .) -}}
+{{- else -}}
+{{- join "," .Values.scylla.nodes -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "platform.brokers" -}}
+{{- if .Values.backends.redpanda.enabled -}}
+{{- printf "%s-redpanda:9092" (include "platform.fullname" .) -}}
+{{- else -}}
+{{- join "," .Values.kafka.brokers -}}
+{{- end -}}
+{{- end -}}
+
+{{/* A value as a process reads it from its environment: whole numbers without a point. */}}
+{{- define "platform.value" -}}
+{{- if kindIs "slice" . -}}
+{{- join "," . -}}
+{{- else if and (kindIs "float64" .) (eq (floor .) .) -}}
+{{- int64 . -}}
+{{- else -}}
+{{- . -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The environment of a process as YAML. Takes root and config. */}}
+{{- define "platform.environment" -}}
+{{- $environment := dict
+  "APP__SCYLLA__NODES" (include "platform.scyllaNodes" .root)
+  "APP__SCYLLA__KEYSPACE" .root.Values.scylla.keyspace
+-}}
+{{- if .root.Values.scylla.existingSecret -}}
+{{- $_ := set $environment "APP__SCYLLA__USERNAME_FILE" "/run/secrets/scylla/username" -}}
+{{- $_ := set $environment "APP__SCYLLA__PASSWORD_FILE" "/run/secrets/scylla/password" -}}
+{{- end -}}
+{{- range $key, $value := merge (dict) .config .root.Values.config -}}
+{{- $name := printf "APP__%s" ($key | replace "." "__" | upper) -}}
+{{- $_ := set $environment $name (include "platform.value" $value) -}}
+{{- end -}}
+{{- range $name, $value := $environment }}
+{{ $name }}: {{ $value | quote }}
+{{- end -}}
+{{- end -}}
+
+{{- define "platform.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+seccompProfile: {type: RuntimeDefault}
+{{- end -}}
+
+{{- define "platform.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end -}}
+
+{{/* What the pods of this release have in common. Takes the root. */}}
+{{- define "platform.pod" -}}
+automountServiceAccountToken: false
+securityContext: {{- include "platform.podSecurity" . | nindent 2 }}
+{{- with .Values.image.pullSecrets }}
+imagePullSecrets: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.affinity }}
+affinity: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- end -}}
+
+{{- define "platform.secretMounts" -}}
+{{- if .Values.scylla.existingSecret -}}
+- {name: scylla-credentials, mountPath: /run/secrets/scylla, readOnly: true}
+{{- end -}}
+{{- end -}}
+
+{{- define "platform.secretVolumes" -}}
+{{- if .Values.scylla.existingSecret -}}
+- name: scylla-credentials
+  secret: {secretName: {{ .Values.scylla.existingSecret }}, defaultMode: 0440}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,98 @@
+//! Aggregates of which the process may have died.
+//!
+//! A slot that was taken twice or more from an owner which had not released it, without its
+//! checkpoint having moved, may hold an event that kills its process. Its first unhandled aggregates
+//! are then *suspects*: handled one at a time, each attempt recorded before it begins, so that the
+//! next process knows which event was in hand. As many are suspects as run in parallel, more after
+//! each further crash.
+
+use crate::cursors::LaneKey;
+use std::collections::{BTreeMap, HashSet};
+
+/// From this crash on.
+const CRASHES_MIN: u32 = 2;
+
+/// The slots that have suspects.
+#[derive(Debug, Default)]
+pub(crate) struct Suspects {
+    /// How many suspects are left, by slot.
+    left: BTreeMap<u32, usize>,
+    /// Attempts that this process recorded: repeating one after a failure is not another one.
+    recorded: HashSet<(LaneKey, u64)>,
+}
+
+impl Suspects {
+    /// A slot was taken whose owners died so often.
+    pub(crate) fn take(&mut self, slot: u32, crashes: u32, parallel: usize) {
+        if crashes >= CRASHES_MIN {
+            let factor = usize::try_from(crashes - CRASHES_MIN + 1).unwrap_or(usize::MAX);
+            self.left.insert(slot, parallel.saturating_mul(factor));
+        } else {
+            self.left.remove(&slot);
+        }
+    }
+
+    /// Whether the slot's aggregates are suspects.
+    pub(crate) fn any_in(&self, slot: u32) -> bool {
+        self.left.contains_key(&slot)
+    }
+
+    /// Whether an attempt is still to be recorded.
+    pub(crate) fn is_new(&self, key: LaneKey, version: u64) -> bool {
+        !self.recorded.contains(&(key, version))
+    }
+
+    /// The attempt is recorded.
+    pub(crate) fn record(&mut self, key: LaneKey, version: u64) {
+        self.recorded.insert((key, version));
+    }
+
+    /// The slot is given up: its next owner finds out by itself.
+    pub(crate) fn forget(&mut self, slot: u32) {
+        self.left.remove(&slot);
+        self.recorded.retain(|(key, _)| key.slot != slot);
+    }
+
+    /// The process outlived an attempt for good: one suspect less.
+    pub(crate) fn clear(&mut self, slot: u32, key: LaneKey, version: u64) {
+        self.recorded.remove(&(key, version));
+        if let Some(left) = self.left.get_mut(&slot) {
+            *left -= 1;
+            if *left == 0 {
+                self.left.remove(&slot);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    const KEY: LaneKey = LaneKey { slot: 7, aggregate_id: Uuid::nil(), consumer: 0 };
+
+    #[test]
+    fn the_second_crash_makes_suspects_and_each_further_one_more() {
+        for (crashes, expected) in [(0, 0), (1, 0), (2, 3), (3, 6)] {
+            let mut suspects = Suspects::default();
+            suspects.take(7, crashes, 3);
+            let mut found = 0;
+            while suspects.any_in(7) {
+                suspects.clear(7, KEY, found);
+                found += 1;
+            }
+            assert_eq!(found, expected, "after {crashes} crashes");
+        }
+    }
+
+    #[test]
+    fn an_attempt_is_recorded_once() {
+        let mut suspects = Suspects::default();
+        suspects.take(7, 2, 3);
+        assert!(suspects.is_new(KEY, 4));
+        suspects.record(KEY, 4);
+        assert!(!suspects.is_new(KEY, 4));
+        assert!(suspects.is_new(KEY, 5));
+    }
+}

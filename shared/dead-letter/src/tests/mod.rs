@@ -1,0 +1,7 @@
+mod database;
+mod deaths;
+mod operators;
+mod races;
+mod retries;
+mod tables;
+mod world;

@@ -1,0 +1,222 @@
+//! What a failed request means to whoever sent it: the one place where errors of the database are
+//! sorted. `docs/errors.md` has the table; a test compares it with this file.
+//!
+//! The driver knows 0x1600 (a CDC log row could not be written) and 0x1700 (the outcome of a
+//! lightweight transaction is unknown) only as other codes; so is every code that is newer than it.
+//! All of them may pass.
+
+use scylla::errors::{DbError, ExecutionError, PrepareError, RequestAttemptError};
+
+/// How a failure is to be treated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorClass {
+    /// The target is out of reach or overloaded: try again.
+    Transport,
+    /// This event cannot be handled, however often it is tried by this code. It goes into a letter.
+    Poison,
+    /// A bug or a wrong configuration: fail fast.
+    Fatal,
+}
+
+impl ErrorClass {
+    /// Its stored name, and its label in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Transport => "transport",
+            Self::Poison => "poison",
+            Self::Fatal => "fatal",
+        }
+    }
+
+    /// Of an answer of the database. Never poison: the database knows no events.
+    pub fn of_db_error(error: &DbError) -> Self {
+        match error {
+            // The statement, the schema or the rights are wrong, and stay so.
+            DbError::SyntaxError
+            | DbError::Invalid
+            | DbError::AlreadyExists { .. }
+            | DbError::FunctionFailure { .. }
+            | DbError::AuthenticationError
+            | DbError::Unauthorized
+            | DbError::ConfigError
+            | DbError::ProtocolError => Self::Fatal,
+            // Nodes are away, late, overloaded or start; the driver prepares again by itself.
+            DbError::Unavailable { .. }
+            | DbError::Overloaded
+            | DbError::IsBootstrapping
+            | DbError::TruncateError
+            | DbError::ReadTimeout { .. }
+            | DbError::WriteTimeout { .. }
+            | DbError::ReadFailure { .. }
+            | DbError::WriteFailure { .. }
+            | DbError::Unprepared { .. }
+            | DbError::ServerError
+            | DbError::RateLimitReached { .. }
+            | DbError::Other(_) => Self::Transport,
+            // A variant of a newer driver.
+            _ => Self::Transport,
+        }
+    }
+
+    /// Of one attempt at a request.
+    pub fn of_attempt(error: &RequestAttemptError) -> Self {
+        match error {
+            RequestAttemptError::DbError(error, _) => Self::of_db_error(error),
+            // The values do not fit the statement.
+            RequestAttemptError::SerializationError(_)
+            | RequestAttemptError::CqlRequestSerialization(_) => Self::Fatal,
+            // Connections break, and answers with them.
+            _ => Self::Transport,
+        }
+    }
+
+    /// Of a request.
+    pub fn of_request(error: &ExecutionError) -> Self {
+        match error {
+            ExecutionError::BadQuery(_) => Self::Fatal,
+            ExecutionError::PrepareError(error) => Self::of_prepare(error),
+            ExecutionError::LastAttemptError(attempt) => Self::of_attempt(attempt),
+            _ => Self::Transport,
+        }
+    }
+
+    /// Of a statement that could not be prepared.
+    pub fn of_prepare(error: &PrepareError) -> Self {
+        match error {
+            PrepareError::AllAttemptsFailed { first_attempt } => Self::of_attempt(first_attempt),
+            _ => Self::Transport,
+        }
+    }
+}
+
+/// Whether the database refused a request before it began to execute it: then it has no effect, also
+/// not later. After every other answer a write may have been done, or be done yet.
+pub fn was_never_executed(error: &DbError) -> bool {
+    matches!(
+        error,
+        DbError::SyntaxError
+            | DbError::Invalid
+            | DbError::AlreadyExists { .. }
+            | DbError::AuthenticationError
+            | DbError::Unauthorized
+            | DbError::ConfigError
+            | DbError::ProtocolError
+            | DbError::Unprepared { .. }
+            | DbError::RateLimitReached { rejected_by_coordinator: true, .. }
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use scylla::errors::{OperationType, WriteType};
+    use scylla::statement::Consistency;
+    use std::time::Duration;
+
+    const DOC: &str = include_str!("../../../docs/errors.md");
+
+    /// One of each answer that the driver knows, and those it knows by their number only.
+    fn answers() -> Vec<(&'static str, DbError)> {
+        let consistency = Consistency::Quorum;
+        let (received, required, numfailures) = (1, 2, 1);
+        let (keyspace, table) = (String::new(), String::new());
+        let function = DbError::FunctionFailure {
+            keyspace: String::new(),
+            function: String::new(),
+            arg_types: Vec::new(),
+        };
+        let write =
+            |write_type| DbError::WriteTimeout { consistency, received, required, write_type };
+        let failure = DbError::WriteFailure {
+            consistency,
+            received,
+            required,
+            numfailures,
+            write_type: WriteType::Simple,
+        };
+        let data_present = false;
+        let read_failure =
+            DbError::ReadFailure { consistency, received, required, numfailures, data_present };
+        let limit = |rejected_by_coordinator| DbError::RateLimitReached {
+            op_type: OperationType::Write,
+            rejected_by_coordinator,
+        };
+        vec![
+            ("0x0000", DbError::ServerError),
+            ("0x000A", DbError::ProtocolError),
+            ("0x0100", DbError::AuthenticationError),
+            ("0x1000", DbError::Unavailable { consistency, required, alive: 1 }),
+            ("0x1001", DbError::Overloaded),
+            ("0x1002", DbError::IsBootstrapping),
+            ("0x1003", DbError::TruncateError),
+            ("0x1100", write(WriteType::Simple)),
+            ("0x1100 CAS", write(WriteType::Cas)),
+            ("0x1200", DbError::ReadTimeout { consistency, received, required, data_present }),
+            ("0x1300", read_failure),
+            ("0x1400", function),
+            ("0x1500", failure),
+            ("0x1600", DbError::Other(0x1600)),
+            ("0x1700", DbError::Other(0x1700)),
+            ("0x2000", DbError::SyntaxError),
+            ("0x2100", DbError::Unauthorized),
+            ("0x2200", DbError::Invalid),
+            ("0x2300", DbError::ConfigError),
+            ("0x2400", DbError::AlreadyExists { keyspace, table }),
+            ("0x2500", DbError::Unprepared { statement_id: Vec::new().into() }),
+            ("rate limit, coordinator", limit(true)),
+            ("rate limit, replica", limit(false)),
+            ("any other", DbError::Other(0x7777)),
+        ]
+    }
+
+    /// The cells of the table behind a heading, without its head.
+    fn table(heading: &str) -> Vec<Vec<&'static str>> {
+        let (_, text) = DOC.split_once(heading).expect("the heading is there");
+        let lines = text.lines().skip_while(|line| !line.starts_with("| ---")).skip(1);
+        let rows = lines.take_while(|line| line.starts_with('|'));
+        rows.map(|row| row.trim_matches('|').split('|').map(str::trim).collect()).collect()
+    }
+
+    #[test]
+    fn the_document_has_a_row_for_each_answer_of_the_database_and_its_class() {
+        let documented = table("## Answers of the database");
+        let documented: Vec<_> = documented.iter().map(|row| (row[0], row[2], row[3])).collect();
+        let answers = answers();
+        let effect = |error| if was_never_executed(error) { "not done" } else { "unknown" };
+        let sorted: Vec<_> = answers
+            .iter()
+            .map(|(code, error)| (*code, ErrorClass::of_db_error(error).name(), effect(error)))
+            .collect();
+        assert_eq!(documented, sorted);
+    }
+
+    #[test]
+    fn what_the_driver_says_itself_has_a_class() {
+        let attempt = |error| ExecutionError::LastAttemptError(error);
+        let cases = [
+            ("no node to ask", ExecutionError::EmptyPlan),
+            ("request timeout", ExecutionError::RequestTimeout(Duration::from_secs(1))),
+            ("no stream id left", attempt(RequestAttemptError::UnableToAllocStreamId)),
+            ("unfinished paging", attempt(RequestAttemptError::NonfinishedPagingState)),
+            (
+                "prepared again under another id",
+                attempt(RequestAttemptError::RepreparedIdChanged {
+                    statement: String::new(),
+                    expected_id: Vec::new(),
+                    reprepared_id: Vec::new(),
+                }),
+            ),
+            ("an answer", attempt(RequestAttemptError::DbError(DbError::Invalid, String::new()))),
+        ];
+        let documented: Vec<(&str, &str)> =
+            table("## What the driver says itself").iter().map(|row| (row[0], row[1])).collect();
+        for (name, error) in cases {
+            let class = ErrorClass::of_request(&error).name();
+            if name == "an answer" {
+                assert_eq!(class, "fatal");
+            } else {
+                assert!(documented.contains(&(name, class)), "{name}: {class}");
+            }
+        }
+    }
+}
