@@ -14,6 +14,7 @@ use prost::Message;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use uuid::Uuid;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -35,20 +36,21 @@ struct Seen {
 struct Sink(Arc<Mutex<Vec<Seen>>>);
 
 impl Sink {
-    /// Starts it; gives its URL.
-    async fn start(&self) -> anyhow::Result<String> {
+    /// Starts it; gives its URL, and what it lives in.
+    async fn start(&self) -> anyhow::Result<(String, JoinSet<()>)> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}", listener.local_addr()?);
-        let sink = self.clone();
-        tokio::spawn(async move {
+        let (sink, mut serving) = (self.clone(), JoinSet::new());
+        serving.spawn(async move {
+            let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 let sink = sink.clone();
                 let service = hyper::service::service_fn(move |request| sink.clone().take(request));
                 let connection = hyper::server::conn::http1::Builder::new();
-                tokio::spawn(connection.serve_connection(TokioIo::new(stream), service));
+                connections.spawn(connection.serve_connection(TokioIo::new(stream), service));
             }
         });
-        Ok(url)
+        Ok((url, serving))
     }
 
     async fn take(self, request: Request<Incoming>) -> anyhow::Result<Response<Empty<Bytes>>> {
@@ -97,8 +99,9 @@ fn text(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_is_one_story_from_its_request_to_its_record() -> anyhow::Result<()> {
     let sink = Sink::default();
+    let (url, _serving) = sink.start().await?;
     let env = vec![
-        ("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), sink.start().await?),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), url),
         ("OTEL_BSP_SCHEDULE_DELAY".to_owned(), "200".to_owned()),
     ];
     let world = World::start(Plan { env, ..Plan::default() }).await?;

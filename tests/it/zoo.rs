@@ -4,6 +4,7 @@
 //! The workers are built with their test hooks; `TEST_DEFECT` chooses the defect. Each scenario has only
 //! the faults that its defects need, mostly one precise fault instead of chance.
 
+use crate::zoo_scripts;
 use anyhow::ensure;
 use dev_stack::{Process, Whom};
 use harness::{ChaosOptions, Hop, Mode, Report, Strike, Timed, alone, chaos, hooked_binaries};
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 /// How long everything may take to be whole again: with a defect it never is.
-const HEAL_WITH_DEFECT: Duration = Duration::from_secs(20);
+pub(crate) const HEAL_WITH_DEFECT: Duration = Duration::from_secs(20);
 
 const HOUR_MS: &str = "3600000";
 
@@ -48,13 +49,6 @@ fn not_applied_with_a_timeout(seed: u64) -> ChaosOptions {
     ChaosOptions::small(seed, ms(7_000), faults)
 }
 
-/// Commits that land long after their clients had to be told something.
-fn landing_late(seed: u64) -> ChaosOptions {
-    let faults = rule(json!({"kind": "lwt_applied_later", "table": "event_store", "count": 5_000,
-        "delay_ms": 6_000}));
-    ChaosOptions::small(seed, ms(16_000), faults)
-}
-
 /// One process dies between a commit and its announcement, and does not come back for a while.
 fn death_before_announcing(seed: u64) -> ChaosOptions {
     let mark = std::env::temp_dir().join(format!("zoo-crash-{}-{seed}", std::process::id()));
@@ -62,27 +56,8 @@ fn death_before_announcing(seed: u64) -> ChaosOptions {
     let mut options = ChaosOptions::small(seed, ms(8_000), Vec::new());
     options.env = vec![
         (program, "TEST_CRASH_AT".to_owned(), "append.committed:60".to_owned()),
-        (program, "TEST_CRASH_MARK".to_owned(), mark.display().to_string()),
+        (program, "TEST_MARKS".to_owned(), mark.display().to_string()),
     ];
-    options
-}
-
-/// Both processes die while their commits are on their way; they land after their writers were settled.
-fn death_before_landing(seed: u64) -> ChaosOptions {
-    let late = json!({"kind": "lwt_applied_later", "table": "event_store", "count": 2_000,
-        "delay_ms": 9_000});
-    let kill = |replica| Strike::Kill(Process::CommandApi(replica), ms(600));
-    let faults = vec![
-        at(0, 2_000, Strike::Engine(late, ms(600))),
-        at(1, 2_400, kill(0)),
-        at(2, 2_400, kill(1)),
-    ];
-    let mut options = ChaosOptions::small(seed, ms(14_000), faults);
-    // Many commands on their way at that moment, and few afterwards, so that nobody else moves the
-    // versions of their aggregates.
-    options.clients = 40;
-    options.pause = ms(150);
-    options.commands_max = 900;
     options
 }
 
@@ -147,15 +122,19 @@ fn late_renewals(seed: u64) -> ChaosOptions {
     ChaosOptions::small(seed, ms(14_000), faults)
 }
 
-async fn run(scenario: fn(u64) -> ChaosOptions, defect: Option<&str>) -> anyhow::Result<Report> {
-    let _alone = alone().await;
-    let seed = harness::seed();
-    let mut options = scenario(seed);
-    // The scan that finds everything sooner or later would heal what the defects break.
+/// The scan that finds everything sooner or later would heal what the defects break.
+pub(crate) fn without_scans(options: &mut ChaosOptions) {
     for interval in ["OUTBOX", "LEDGER"] {
         let name = format!("APP__SCANNER__{interval}_INTERVAL_MS");
         options.env.push((Whom::Program("projection-worker"), name, HOUR_MS.to_owned()));
     }
+}
+
+async fn run(scenario: fn(u64) -> ChaosOptions, defect: Option<&str>) -> anyhow::Result<Report> {
+    let _alone = alone().await;
+    let seed = harness::seed();
+    let mut options = scenario(seed);
+    without_scans(&mut options);
     if let Some(defect) = defect {
         options.heal_limit = HEAL_WITH_DEFECT;
         for program in ["command-api", "projection-worker", "outbox-relay"] {
@@ -170,9 +149,7 @@ async fn run(scenario: fn(u64) -> ChaosOptions, defect: Option<&str>) -> anyhow:
 
 /// The scenario without a defect breaks nothing.
 async fn clean(scenario: fn(u64) -> ChaosOptions) -> anyhow::Result<()> {
-    let report = run(scenario, None).await?;
-    ensure!(report.violated().is_empty(), "without a defect {:?} are broken", report.violated());
-    Ok(())
+    is_clean(&run(scenario, None).await?)
 }
 
 /// The defect is caught by this promise.
@@ -181,10 +158,35 @@ async fn caught(
     scenario: fn(u64) -> ChaosOptions,
     promise: &str,
 ) -> anyhow::Result<()> {
-    let report = run(scenario, Some(defect)).await?;
+    is_caught(&run(scenario, Some(defect)).await?, defect, promise)
+}
+
+pub(crate) fn is_clean(report: &Report) -> anyhow::Result<()> {
+    ensure!(report.violated().is_empty(), "without a defect {:?} are broken", report.violated());
+    Ok(())
+}
+
+fn is_caught(report: &Report, defect: &str, promise: &str) -> anyhow::Result<()> {
     let violated = report.violated();
     ensure!(violated.contains(&promise), "{defect} broke {violated:?} and not {promise}");
     Ok(())
+}
+
+/// The same for a script: what it does without the defect, and with it.
+macro_rules! scripts {
+    ($($clean:ident, $caught:ident: $script:ident, $defect:literal, $promise:literal;)*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread")]
+            async fn $clean() -> anyhow::Result<()> {
+                is_clean(&zoo_scripts::$script(None).await?)
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn $caught() -> anyhow::Result<()> {
+                is_caught(&zoo_scripts::$script(Some($defect)).await?, $defect, $promise)
+            }
+        )*
+    };
 }
 
 /// One test for each scenario without a defect, and one for each defect.
@@ -203,9 +205,7 @@ zoo! {
     undisturbed_is_clean: clean(undisturbed);
     applied_with_a_timeout_is_clean: clean(applied_with_a_timeout);
     not_applied_with_a_timeout_is_clean: clean(not_applied_with_a_timeout);
-    landing_late_is_clean: clean(landing_late);
     death_before_announcing_is_clean: clean(death_before_announcing);
-    death_before_landing_is_clean: clean(death_before_landing);
     hanging_up_is_clean: clean(hanging_up);
     restarts_are_clean: clean(restarts);
     nothing_projected_is_clean: clean(nothing_projected);
@@ -229,4 +229,19 @@ zoo! {
     old_streams_dropped_too_early: caught("old-streams-dropped", generations, "P7");
     a_delayed_renewal_that_moves_a_checkpoint_back:
         caught("delayed-renewal-moves-checkpoint-back", late_renewals, "P10");
+}
+
+scripts! {
+    landing_after_the_answer_is_clean, no_fence:
+        landing_after_the_answer, "no-fence", "P6";
+    landing_after_the_settlement_is_clean, a_settler_that_does_not_move_the_fence:
+        landing_after_the_settlement, "settler-does-not-fence", "P14";
+    waking_during_the_settlement_is_clean, no_death_certificate:
+        waking_during_the_settlement, "no-death-certificate", "P14";
+    a_log_row_behind_its_successor_is_clean, gaps_that_are_passed_over:
+        a_log_row_behind_its_successor, "gap-healing-off", "P7";
+    dying_with_records_in_hand_is_clean, the_next_record_before_the_last_is_acknowledged:
+        dying_with_records_in_hand, "parallel-produce-per-key", "P9";
+    waking_with_a_checkpoint_in_hand_is_clean, no_fence_of_leases:
+        waking_with_a_checkpoint_in_hand, "no-lease-fence", "P10";
 }

@@ -13,8 +13,8 @@ mod steady;
 mod world;
 
 pub use chaos::{
-    ChaosOptions, Poison, PoisonEffect, Poisoned, Report, Strike, Timed, run as chaos, schedule,
-    set_poison,
+    ChaosOptions, Poison, PoisonEffect, Poisoned, Report, Scene, Strike, Timed, run as chaos,
+    run_script, schedule, set_poison,
 };
 pub use check::{
     Evidence, Expectations, Heal, Sample, Verdict, ahead_of_work, disagreements, judge, verify,

@@ -12,7 +12,8 @@ pub struct CdcConfig {
     pub busy_interval_ms: u64,
     /// How long after its last news a stream is looked at with `busy_interval_ms`.
     pub busy_linger_ms: u64,
-    /// Log queries per second of the process while nothing happens.
+    /// Log queries per second of all processes of the group together while nothing happens; each has as
+    /// much of it as it has slots.
     pub idle_queries_per_second: u32,
     /// Log queries per second of the process while all streams have news.
     pub busy_queries_per_second: u32,

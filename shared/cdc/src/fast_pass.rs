@@ -3,7 +3,7 @@
 //! One task per *chunk* of up to 100 streams, one query per look. Each look reads from a little
 //! before the end of the last one up to the database's now: a row becomes visible a little after its
 //! timestamp, so this [overlap](Lateness) follows what is seen, from [`CdcConfig::overlap_ms`] on. While rows come the next look follows within
-//! milliseconds; without news for a while the pace falls to the process's budget of log queries. Rows
+//! milliseconds; without news for a while the pace falls to this process's part of the group's budget. Rows
 //! of slower coordinators land further behind; for these, streams with news are looked at by keys
 //! alone every now and then, a second further back. What comes still later is the confirm pass's.
 //!
@@ -132,14 +132,15 @@ impl FastPass {
         };
         let mut backoff = Backoff::new(self.config.backoff);
         loop {
+            let begun = Instant::now();
             let looked = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 looked = follower.look() => looked,
             };
-            let pause = match looked {
-                Ok(pause) => {
+            let next = match looked {
+                Ok(interval) => {
                     backoff.reset();
-                    pause
+                    begun + interval
                 }
                 Err(End::Stopped) => return Ok(()),
                 Err(End::Failed(error)) if error.class == ErrorClass::Transport => {
@@ -148,19 +149,21 @@ impl FastPass {
                         let error = chain(&error).to_string();
                         warn!(attempts = backoff.attempts(), error, "log not read, trying again");
                     }
-                    backoff.next_pause()
+                    Instant::now() + backoff.next_pause()
                 }
                 Err(End::Failed(error)) => return Err(error),
             };
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
-                () = tokio::time::sleep(pause) => {}
+                () = tokio::time::sleep_until(next) => {}
             }
         }
     }
 
-    /// Pause between two looks at one chunk, so that all of them together keep to the budget.
-    fn interval(&self, is_busy: bool) -> Duration {
+    /// From one look at a chunk to the next, so that all of them together keep to the budget. Without
+    /// news that is the group's: this process has as much of it as it has slots, so that another
+    /// replica costs next to nothing.
+    fn interval(&self, is_busy: bool, slots: &Slots) -> Duration {
         let chunks = u32::try_from(self.chunks.load(Ordering::Relaxed).max(1)).unwrap_or(u32::MAX);
         let share = |queries_per_second: u32| {
             Duration::from_secs(1).saturating_mul(chunks) / queries_per_second.max(1)
@@ -168,13 +171,14 @@ impl FastPass {
         if is_busy {
             share(self.config.busy_queries_per_second).max(self.config.busy_interval())
         } else {
-            share(self.config.idle_queries_per_second)
+            let (served, all) = slots.share();
+            share(self.config.idle_queries_per_second).saturating_mul(all) / served
         }
     }
 }
 
 impl Follower<'_> {
-    /// One look at the end of the log; returns the pause before the next one.
+    /// One look at the end of the log; returns how long after its beginning the next one is due.
     async fn look(&mut self) -> Result<Duration, End> {
         let config = &self.pass.config;
         let until = self.chunk.read_until();
@@ -198,7 +202,7 @@ impl Follower<'_> {
             return Err(End::Stopped);
         }
         self.look_further(from).await?;
-        Ok(self.pass.interval(self.had_news_within(config.busy_linger())))
+        Ok(self.pass.interval(self.had_news_within(config.busy_linger()), &self.chunk.slots))
     }
 
     /// Now and then: behind `before`, for late rows, and ahead of a clock that stepped back.

@@ -87,6 +87,12 @@ impl Slots {
         Self { count, served: served.into_iter().collect() }
     }
 
+    /// How many they are, at least one, and out of how many.
+    pub(crate) fn share(&self) -> (u32, u32) {
+        let served = u32::try_from(self.served.len()).unwrap_or(u32::MAX);
+        (served.max(1), self.count.max(1))
+    }
+
     pub(crate) fn contains(&self, slot: u32) -> bool {
         self.served.contains(&slot)
     }

@@ -8,6 +8,7 @@
 //! | `POST /faults` | a [`FaultRule`] | adds a rule; a [`FaultReport`] |
 //! | `GET /faults` | | a [`FaultReport`]: rules that are left, what has happened so far |
 //! | `DELETE /faults` | | drops all rules. What was taken already still happens, and rows that are invisible stay on their schedule |
+//! | `POST /later` | | LWTs that wait for their delay (`lwt_applied_later`) run now; a [`FaultReport`] |
 //! | `POST /generations` | `{"streams": n, "starts_in_ms": n}`, both optional | opens a new CDC generation; see [`port`] |
 //! | `POST /clock` | `{"skew_ms": n}` | the server's clock is so far off the host's, back if negative |
 //! | `POST /power-cut` | `{"torn": bool}`, optional | forgets what was not synced and aborts the process; no answer |
@@ -78,6 +79,7 @@ use rand::{Rng, SeedableRng};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// How many rules may wait at a time.
 const RULES_MAX: usize = 64;
@@ -168,6 +170,8 @@ pub struct Faults {
     active: AtomicBool,
     state: Mutex<FaultState>,
     hidden: Hidden,
+    /// Counts how often what waits was told to run.
+    released: watch::Sender<u64>,
 }
 
 #[derive(Debug)]
@@ -185,6 +189,7 @@ impl Faults {
             active: AtomicBool::new(false),
             state: Mutex::new(state),
             hidden: Hidden::default(),
+            released: watch::Sender::new(0),
         })
     }
 
@@ -262,6 +267,16 @@ impl Faults {
         } else {
             later.refused += 1;
         }
+    }
+
+    /// Lets every LWT of [`Fault::Later`] that waits for its delay run now.
+    pub fn release(&self) {
+        self.released.send_modify(|times| *times += 1);
+    }
+
+    /// Sees every later [`Faults::release`].
+    pub(crate) fn releases(&self) -> watch::Receiver<u64> {
+        self.released.subscribe()
     }
 
     /// Adds a rule; says what is wrong with it otherwise.

@@ -217,6 +217,7 @@ impl Appender {
                 }
                 Err(LedgerError::NotDone(_)) => {}
                 Err(error) => {
+                    crash_point("append.unknown");
                     METRICS.unknown_outcomes.inc();
                     if defect("timeout-is-failure") {
                         return Known::NotSent(error);

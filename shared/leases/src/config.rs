@@ -30,7 +30,7 @@ impl Default for LeaseConfig {
         Self {
             term_ms: 6_000,
             renew_interval_ms: 2_000,
-            poll_interval_ms: 200,
+            poll_interval_ms: 300,
             request_timeout_ms: 1_500,
             changes_in_parallel_max: 8,
             stuck_ms: 60_000,

@@ -84,6 +84,9 @@ impl Lease {
     /// When the last applied renewal was sent, and until when work may go on.
     pub(crate) fn times(&self) -> (Instant, Instant) {
         let view = self.view();
+        if defect("no-lease-fence") {
+            return (view.renewed, Instant::now() + Duration::from_secs(3_600));
+        }
         (view.renewed, view.until)
     }
 

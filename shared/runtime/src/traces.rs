@@ -204,16 +204,23 @@ async fn send(mut request: Request<Bytes>) -> Result<Response<Bytes>, HttpError>
     let port = authority.port_u16().unwrap_or(80);
     let stream = TcpStream::connect((authority.host(), port)).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let connection = tokio::spawn(connection);
     let path = request.uri().path_and_query().ok_or("a collector without path")?;
     let path = path.as_str().parse()?;
     *request.uri_mut() = path;
     request.headers_mut().insert(hyper::header::HOST, authority.as_str().parse()?);
-    let answer = sender.send_request(request.map(Full::new)).await?;
-    let (head, body) = answer.into_parts();
-    let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await?.to_bytes();
-    connection.abort();
-    Ok(Response::from_parts(head, body))
+    let exchange = async {
+        let (head, body) = sender.send_request(request.map(Full::new)).await?.into_parts();
+        let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await?.to_bytes();
+        Ok(Response::from_parts(head, body))
+    };
+    tokio::select! {
+        biased;
+        answer = exchange => answer,
+        ended = connection => {
+            ended?;
+            Err("the collector closed the connection before its answer".into())
+        }
+    }
 }
 
 #[cfg(test)]

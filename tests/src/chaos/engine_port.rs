@@ -47,8 +47,22 @@ impl EnginePort {
 
     /// How often each kind fired since the engine started.
     pub(crate) async fn fired(&self) -> anyhow::Result<BTreeMap<String, u64>> {
-        let answer = self.http.get(&format!("{}/faults", self.url)).await?;
-        let fired = answer.body["fired"].as_object().context("the port names no faults")?;
+        let report = self.report().await?;
+        let fired = report["fired"].as_object().context("the port names no faults")?;
         Ok(fired.iter().filter_map(|(kind, n)| Some((kind.clone(), n.as_u64()?))).collect())
+    }
+
+    /// How many LWTs were taken to run later, and have not run yet.
+    pub(crate) async fn waiting(&self) -> anyhow::Result<u64> {
+        self.report().await?["later"]["waiting"].as_u64().context("the port names no LWTs")
+    }
+
+    /// Lets them run now.
+    pub(crate) async fn release(&self) -> anyhow::Result<()> {
+        self.post("/later", &Value::Null).await.map(drop)
+    }
+
+    async fn report(&self) -> anyhow::Result<Value> {
+        Ok(self.http.get(&format!("{}/faults", self.url)).await?.body)
     }
 }

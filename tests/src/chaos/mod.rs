@@ -14,12 +14,14 @@ mod poison;
 mod report;
 mod requests;
 mod sampler;
+mod scene;
 mod schedule;
 mod settle;
 
 pub use options::ChaosOptions;
 pub use poison::{Poison, PoisonEffect, Poisoned, set_poison};
 pub use report::Report;
+pub use scene::Scene;
 pub use schedule::{Strike, Timed, schedule};
 
 use crate::check::{Evidence, Heal, Sample, judge};
@@ -27,7 +29,7 @@ use crate::dump::Dump;
 use crate::history::{History, Recorder};
 use crate::hops::Hop;
 use crate::world::World;
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use board::Board;
 use clients::{Client, Doors};
 use dev_stack::http::HttpClient;
@@ -46,29 +48,62 @@ const PATIENT_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Runs, and judges. Errs when the run could not be made; what it found wrong is in the report.
 pub async fn run(binaries: &Binaries, options: &ChaosOptions) -> anyhow::Result<Report> {
+    let torture = async |scene: &Scene<'_>| {
+        torture(&scene.nemesis, &scene.doors, options).await;
+        Ok(())
+    };
+    perform(binaries, options, torture).await
+}
+
+/// The same with a script in the place of clients and nemesis: what happens is written down step by
+/// step, and nothing is left to chance. Errs also when a step cannot be made.
+pub async fn run_script(
+    binaries: &Binaries,
+    options: &ChaosOptions,
+    script: impl AsyncFnOnce(&Scene<'_>) -> anyhow::Result<()>,
+) -> anyhow::Result<Report> {
+    let script = async |scene: &Scene<'_>| {
+        script(scene).await.context("the script")?;
+        scene.note_rules().await
+    };
+    perform(binaries, options, script).await
+}
+
+async fn perform(
+    binaries: &Binaries,
+    options: &ChaosOptions,
+    act: impl AsyncFnOnce(&Scene<'_>) -> anyhow::Result<()>,
+) -> anyhow::Result<Report> {
     let world = World::start_with(binaries, options.plan()).await?;
     let recorder = Recorder::new(options.seed);
     let session = world.session().await?;
     let nemesis = Nemesis::new(&world, &session, recorder.clone())?;
     let doors = doors(&world, recorder.clone(), CLIENT_TIMEOUT)?;
+    let scene = Scene::new(&world, nemesis, doors, &session, options.seed);
     let over = AtomicBool::new(false);
-    let looking = sampler::sample(&session, &recorder, &nemesis.log_lied, &over);
+    let looking = sampler::sample(&scene, &over);
     let running = async {
-        tokio::select! {
-            () = torture(&nemesis, &doors, options) => {}
-            why = world.stack.given_up() => anyhow::bail!("a process does not stay up: {why}"),
-        }
-        let patient = Doors { http: HttpClient::with_timeout(PATIENT_TIMEOUT), ..doors.clone() };
-        let settled =
-            settle::settle(&world, &nemesis, &patient, &session, options.heal_limit).await;
+        let acted = tokio::select! {
+            acted = act(&scene) => acted,
+            why = world.stack.given_up() => Err(anyhow!("a process does not stay up: {why}")),
+        };
+        let found = async {
+            acted?;
+            let patient =
+                Doors { http: HttpClient::with_timeout(PATIENT_TIMEOUT), ..scene.doors.clone() };
+            let settled = settle::settle(&scene, &patient, options.heal_limit).await;
+            over.store(true, Ordering::Relaxed);
+            let (heal, dump) = settled?;
+            settle::question(&patient).await?;
+            let disagreements = api::compare(&patient.http, &patient.queries, &dump).await?;
+            anyhow::Ok((heal, dump, disagreements))
+        };
+        let found = found.await;
         over.store(true, Ordering::Relaxed);
-        let (heal, dump) = settled?;
-        settle::question(&patient).await?;
-        let disagreements = api::compare(&patient.http, &patient.queries, &dump).await?;
-        anyhow::Ok((heal, dump, disagreements))
+        found
     };
-    let (found, samples) = tokio::join!(running, looking);
-    let history = recorder.snapshot();
+    let (found, ()) = tokio::join!(running, looking);
+    let (history, samples) = (recorder.snapshot(), scene.samples().await);
     let (heal, dump, disagreements) = match found {
         Ok(found) => found,
         Err(error) => {
@@ -78,6 +113,7 @@ pub async fn run(binaries: &Binaries, options: &ChaosOptions) -> anyhow::Result<
     };
     let report = conclude(&world, options, (&history, &dump, &disagreements, &samples, &heal))?;
     if report.violated().is_empty() {
+        drop(scene);
         world.finish_after(is_expected).await?;
     }
     Ok(report)

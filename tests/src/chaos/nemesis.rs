@@ -40,7 +40,7 @@ pub(super) struct Nemesis<'a> {
     /// For looking.
     session: &'a Session,
     recorder: Recorder,
-    port: EnginePort,
+    pub(super) port: EnginePort,
     /// One at a time per process: a stopped process cannot be terminated, and an engine that is down
     /// cannot be told anything.
     turns: HashMap<Process, Mutex<()>>,

@@ -64,7 +64,8 @@ fn of_order(known: &Known, random: &mut StdRng) -> Request {
     }
 }
 
-fn change_items(known: &Known, random: &mut StdRng) -> Request {
+/// Changes an order's items.
+pub(super) fn change_items(known: &Known, random: &mut StdRng) -> Request {
     let body = json!({"items": items(quantity(random))});
     request(known, random, "PUT", Some("items"), body, 0)
 }

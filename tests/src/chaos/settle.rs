@@ -1,14 +1,12 @@
 //! After the last fault: every outcome settled, everything where it belongs, and how long it took.
 
 use super::clients::Doors;
-use super::nemesis::Nemesis;
+use super::scene::Scene;
 use crate::check::{Evidence, Heal, Verdict, judge};
 use crate::dump::{Dump, Topics};
 use crate::history::{History, Reply};
-use crate::world::World;
 use anyhow::Context;
 use futures::{StreamExt, stream};
-use scylla::client::session::Session;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -28,16 +26,14 @@ const AT_REST: [&str; 5] = ["P7", "P8", "P9", "P11", "P14"];
 
 /// Heals, settles and waits for quiescence, all within the limit; then gives the last dump.
 pub(super) async fn settle(
-    world: &World,
-    nemesis: &Nemesis<'_>,
+    scene: &Scene<'_>,
     doors: &Doors,
-    session: &Session,
     limit: Duration,
 ) -> anyhow::Result<(Heal, Dump)> {
     let begun = Instant::now();
     let deadline = begun + limit;
     let healed = async {
-        nemesis.heal().await.context("heal")?;
+        scene.nemesis.heal().await.context("heal")?;
         eprintln!("all processes are ready again after {:.1} s", begun.elapsed().as_secs_f64());
         settle_open(doors).await;
         eprintln!("all outcomes are settled after {:.1} s", begun.elapsed().as_secs_f64());
@@ -48,11 +44,11 @@ pub(super) async fn settle(
         Ok(Err(error)) => Some(format!("{error:#}")),
         Err(_) => Some("commands are still unsettled, or processes not ready".to_owned()),
     };
-    let broker = &world.stack.addresses().broker;
-    let writers = world.stack.addresses().command_apis.len();
+    let broker = &scene.world.stack.addresses().broker;
+    let writers = scene.world.stack.addresses().command_apis.len();
     let mut topics = Topics::open(broker).await.context("read the topics")?;
     let dump = loop {
-        let dump = Dump::take_what_is_there(session, &mut topics, TOPICS).await;
+        let dump = Dump::take_what_is_there(scene.session, &mut topics, TOPICS).await;
         let restless = match &dump {
             Ok(dump) => restless(dump, writers),
             Err(error) => Some(format!("no dump: {error:#}")),

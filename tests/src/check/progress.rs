@@ -22,9 +22,10 @@ pub struct Sample {
 }
 
 /// Events that lie before their slot's checkpoint, and that a consumer of its group has neither handled
-/// nor put behind a dead letter.
+/// nor put behind a dead letter. What is older than the beginning of a consumer's log is not in the
+/// checkpoint until its scan of the ledger is done.
 pub fn ahead_of_work(progress: &Progress) -> Vec<String> {
-    let Progress { slots, letters, announced, cursors } = progress;
+    let Progress { slots, catching_up, letters, announced, cursors } = progress;
     let waits = |consumer: &str, event: &Announced| {
         letters.iter().any(|row| {
             row.consumer == consumer
@@ -46,6 +47,10 @@ pub fn ahead_of_work(progress: &Progress) -> Vec<String> {
             let Some(slots) = number.get(group) else { continue };
             let slot = slot_of(event.token, *slots);
             let Some(checkpoint) = checkpoints.get(&(*group, slot)) else { continue };
+            let scanned = catching_up.get(&((*consumer).to_owned(), slot));
+            if scanned.is_some_and(|log_from_us| event.written_us < *log_from_us) {
+                continue;
+            }
             let cursors = cursors.get(&event.aggregate_id);
             let handled = cursors.and_then(|cursors| cursors.get(*consumer)).copied();
             let is_open = handled < Some(event.version) && !waits(consumer, event);

@@ -506,11 +506,19 @@ fn a_checkpoint_ahead_of_the_work() {
             written_us: 150,
         }];
         let slots = run.samples[1].slots.clone();
-        run.dump.cursors.get_mut(&ORDER).unwrap().insert("relay".to_owned(), 3);
+        let slot = slots[0].slot;
         let cursors = run.dump.cursors.clone();
-        let mut progress = Progress { slots, letters: Vec::new(), announced, cursors };
+        let mut progress = Progress { slots, announced, cursors, ..Progress::default() };
+        let relay_at = |progress: &mut Progress, version| {
+            progress.cursors.get_mut(&ORDER).unwrap().insert("relay".to_owned(), version);
+        };
+        relay_at(&mut progress, 3);
         assert!(ahead_of_work(&progress).is_empty());
-        progress.cursors.get_mut(&ORDER).unwrap().insert("relay".to_owned(), 2);
+        relay_at(&mut progress, 2);
+        // Older than the log that is followed: the scan of the ledger will come to it.
+        progress.catching_up.insert(("relay".to_owned(), slot), 151);
+        assert!(ahead_of_work(&progress).is_empty());
+        progress.catching_up.insert(("relay".to_owned(), slot), 150);
         // What waits behind a letter is settled.
         progress.letters.push(letter("relay", "poison"));
         assert!(ahead_of_work(&progress).is_empty());

@@ -6,6 +6,7 @@ mod rows;
 mod topics;
 
 pub use letters::{LetterRow, letters};
+pub(crate) use progress::writers;
 pub use progress::{Announced, Cursors, Progress, SlotRow, WriterRow, progress, slot_of};
 pub use rows::{ReadModels, Row};
 pub use topics::Topics;

@@ -56,6 +56,9 @@ pub fn slot_of(token: i64, slots: u32) -> u32 {
 #[expect(missing_docs, reason = "the names are those of the tables")]
 pub struct Progress {
     pub slots: Vec<SlotRow>,
+    /// Consumers and slots whose ledger is still being scanned, and from when on their log is
+    /// followed, in microseconds since 1970.
+    pub catching_up: HashMap<(String, u32), i64>,
     pub letters: Vec<LetterRow>,
     pub announced: Vec<Announced>,
     pub cursors: Cursors,
@@ -66,9 +69,25 @@ pub struct Progress {
 /// an aggregate whose letter is gone since had its cursor moved before.
 pub async fn progress(session: &Session) -> anyhow::Result<Progress> {
     let slots = slots(session).await?;
+    let catching_up = catching_up(session).await?;
     let letters = letters(session).await?;
     let announced = announced(session).await?;
-    Ok(Progress { slots, letters, announced, cursors: cursors(session).await? })
+    let cursors = cursors(session).await?;
+    Ok(Progress { slots, catching_up, letters, announced, cursors })
+}
+
+async fn catching_up(session: &Session) -> anyhow::Result<HashMap<(String, u32), i64>> {
+    let text = "SELECT consumer, slot, log_from_us, done FROM catch_ups";
+    type Columns = (String, i32, Option<i64>, Option<bool>);
+    let mut found = HashMap::new();
+    let mut rows = session.query_iter(text, ()).await?.rows_stream::<Columns>()?;
+    while let Some((consumer, slot, log_from_us, done)) = rows.try_next().await? {
+        if done != Some(true) {
+            let log_from_us = log_from_us.context("a scan without a place in the log")?;
+            found.insert((consumer, u32::try_from(slot)?), log_from_us);
+        }
+    }
+    Ok(found)
 }
 
 async fn slots(session: &Session) -> anyhow::Result<Vec<SlotRow>> {
@@ -120,7 +139,7 @@ pub(super) async fn cursors(session: &Session) -> anyhow::Result<Cursors> {
     Ok(found)
 }
 
-pub(super) async fn writers(session: &Session) -> anyhow::Result<Vec<WriterRow>> {
+pub(crate) async fn writers(session: &Session) -> anyhow::Result<Vec<WriterRow>> {
     let text = "SELECT writer, state, counter FROM writers";
     let mut found = Vec::new();
     let mut rows =

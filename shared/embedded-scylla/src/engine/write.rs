@@ -198,8 +198,10 @@ impl Engine {
         if let Some(delay) = delay {
             // What still waits when the engine is dropped is lost.
             let inner = Arc::downgrade(&self.inner);
+            let mut released = self.inner.faults.releases();
             self.inner.timers.spawn(async move {
-                tokio::time::sleep(delay).await;
+                // An error means that the engine is gone; the next lines see that.
+                let _ = tokio::time::timeout(delay, released.changed()).await;
                 if let Some(inner) = inner.upgrade() {
                     Self { inner }.run_put_off(put_off).await;
                 }

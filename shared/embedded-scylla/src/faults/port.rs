@@ -78,6 +78,7 @@ struct PowerCut {
 pub(crate) fn router(faults: Arc<Faults>, engine: WeakEngine) -> Router {
     Router::new()
         .route("/faults", routing::get(show).post(add).delete(clear))
+        .route("/later", routing::post(release))
         .route("/generations", routing::post(open_generation))
         .route("/clock", routing::post(set_clock))
         .route("/power-cut", routing::post(cut_power))
@@ -116,6 +117,11 @@ async fn add(State(port): State<Port>, body: Bytes) -> Result<Json<FaultReport>,
 
 async fn clear(State(port): State<Port>) -> Json<FaultReport> {
     port.faults.clear();
+    Json(port.faults.report())
+}
+
+async fn release(State(port): State<Port>) -> Json<FaultReport> {
+    port.faults.release();
     Json(port.faults.report())
 }
 

@@ -124,8 +124,8 @@ impl<H: Handler> Connection<H> {
         let in_flight = Arc::new(Semaphore::new(self.limits().requests_per_connection_max));
         let handshake = async {
             while self.started.get().is_none() {
-                let incoming = reader.next().await?;
-                self.greet(&incoming).await;
+                let mut incoming = reader.next().await?;
+                self.greet(&mut incoming).await;
             }
             Ok(())
         };
@@ -139,13 +139,13 @@ impl<H: Handler> Connection<H> {
         }
         reader.allow(self.limits().frame_bytes_max);
         loop {
-            let incoming = match reader.next().await {
+            let mut incoming = match reader.next().await {
                 Ok(incoming) => incoming,
                 Err(end) => return end,
             };
             self.shared.metrics.frame_in();
             let stream = incoming.header.stream;
-            match self.decode(&incoming) {
+            match self.decode(&mut incoming) {
                 Ok(Request::Options) => self.send(response::supported(stream)).await,
                 Ok(Request::Startup(_)) => {
                     let error = CqlError::protocol(
@@ -173,8 +173,8 @@ impl<H: Handler> Connection<H> {
         }
     }
 
-    /// Decodes a body, unpacking it first if need be.
-    fn decode(&self, incoming: &Incoming) -> Result<Request> {
+    /// Decodes a body, unpacking it first if need be: then that is what counts until the answer.
+    fn decode(&self, incoming: &mut Incoming) -> Result<Request> {
         let header = incoming.header;
         if header.flags & flag::COMPRESSED == 0 {
             return request::decode(header.flags, header.opcode, incoming.body.clone());
@@ -191,16 +191,18 @@ impl<H: Handler> Connection<H> {
                 self.limits().frame_bytes_max
             )));
         }
-        // Held only while unpacking; waiting here, with the packed body in hand, could block all.
-        let _share =
+        // Waiting here, with the packed body in hand, could block all.
+        let share =
             self.shared.request_bytes.try_take(len).ok_or_else(|| {
                 CqlError::new(ErrorKind::Overloaded, "too many requests in flight")
             })?;
-        request::decode(header.flags, header.opcode, compression.decompress(&incoming.body)?)
+        incoming.body = compression.decompress(&incoming.body)?;
+        incoming.share = share;
+        request::decode(header.flags, header.opcode, incoming.body.clone())
     }
 
     /// Answers one frame before the connection is started.
-    async fn greet(&self, incoming: &Incoming) {
+    async fn greet(&self, incoming: &mut Incoming) {
         self.shared.metrics.frame_in();
         let stream = incoming.header.stream;
         let answer = match self.decode(incoming) {

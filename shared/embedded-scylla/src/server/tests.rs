@@ -231,6 +231,75 @@ async fn compression_is_used_once_agreed() {
     assert_eq!(client.receive().await.message().0, 0x000a);
 }
 
+/// A body of blanks around a query, which both formats pack to next to nothing.
+fn bomb(compression: Compression, stream: i16, text: &str, len: usize) -> bytes::Bytes {
+    let blanks = " ".repeat(len - text.len());
+    compression
+        .compress(frame(0, opcode::QUERY, stream, &query(&format!("{text}{blanks}"))).freeze())
+}
+
+#[tokio::test]
+async fn packed_requests_count_by_what_they_unpack_to_until_they_are_answered() {
+    const LEN: usize = 300_000;
+    let limits =
+        Limits { frame_bytes_max: 2 * LEN, request_bytes_max: 4 * LEN, ..Limits::default() };
+    for (name, compression) in [("lz4", Compression::Lz4), ("snappy", Compression::Snappy)] {
+        let stage = Stage::new(limits.clone()).await;
+        let mut client = stage.client().await;
+        client.send(0, opcode::STARTUP, 0, &startup(&[("COMPRESSION", name)])).await;
+        assert_eq!(client.receive().await.opcode, opcode::READY);
+        for stream in 1..=3 {
+            let packed = bomb(compression, stream, "wait ", LEN);
+            assert!(packed.len() < LEN / 10, "{} bytes", packed.len());
+            client.socket.write_all(&packed).await.expect("server reads");
+        }
+        stage.wait_for("three requests", |stage| stage.begun() == 3).await;
+        // What the fourth unpacks to does not fit beside them.
+        client
+            .socket
+            .write_all(&bomb(compression, 4, "keyspace ", LEN))
+            .await
+            .expect("server reads");
+        let refused = client.receive().await;
+        assert_eq!((refused.stream, refused.message().0), (4, 0x1001));
+        for _ in 1..=3 {
+            stage.puppet.go.notify_one();
+            assert_eq!(client.receive().await.opcode, opcode::RESULT);
+        }
+        client
+            .socket
+            .write_all(&bomb(compression, 5, "keyspace ", LEN))
+            .await
+            .expect("server reads");
+        assert_eq!(client.receive().await.message().0, 0x2200);
+        // One that is larger by itself than a request may be.
+        client
+            .socket
+            .write_all(&bomb(compression, 6, "keyspace ", 3 * LEN))
+            .await
+            .expect("server reads");
+        assert_eq!(client.receive().await.message().0, 0x2200);
+        assert_eq!(stage.begun(), 4, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_packed_length_that_cannot_be_true_is_refused_before_anything_is_unpacked() {
+    let stage = Stage::new(Limits::default()).await;
+    let mut client = stage.client().await;
+    client.send(0, opcode::STARTUP, 0, &startup(&[("COMPRESSION", "lz4")])).await;
+    assert_eq!(client.receive().await.opcode, opcode::READY);
+    for len in [u32::MAX, 0x7fff_ffff, 256 * 1024 * 1024] {
+        let mut body = BytesMut::new();
+        body.put_u32(len);
+        body.put_slice(&[0; 1_000]);
+        client.send(flag::COMPRESSED, opcode::QUERY, 1, &body).await;
+        assert_eq!(client.receive().await.message().0, 0x000a, "{len} bytes");
+    }
+    client.query(2, "keyspace").await;
+    assert_eq!(client.receive().await.message().0, 0x2200);
+}
+
 #[tokio::test]
 async fn requests_outlive_a_client_that_hangs_up_but_not_for_ever() {
     let limits = Limits { drain_timeout: Duration::from_millis(200), ..Limits::default() };

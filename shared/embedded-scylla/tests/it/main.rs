@@ -3,6 +3,7 @@
 
 mod cdc_reader;
 mod cluster_state;
+mod disk_errors;
 mod disk_full;
 mod driver;
 mod errors;
