@@ -84,7 +84,7 @@ impl HttpConfig {
             header_bytes_max: count(64 * 1024),
             requests_max: count(64),
             requests_min: count(8),
-            target_ms: time(150),
+            target_ms: time(100),
             adapt_ms: time(500),
             queue_max: 64,
             queue_ms_max: 250,

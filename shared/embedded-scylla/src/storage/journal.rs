@@ -1,5 +1,5 @@
-//! The storage crate's journal, as far as cutting it goes: the fault port's power cut takes back
-//! every batch that no device sync has covered.
+//! The storage crate's journal, as far as cutting and checking it goes: the fault port's power cut takes
+//! back every batch that no device sync has covered, and a flipped bit must not do the same.
 //!
 //! A journal is a file `<number>.jnl`; the one with the highest number is written to, all others were
 //! synced when they were closed. It is a sequence of batches, little endian, then zeros:
@@ -16,6 +16,8 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+/// The value type of an item that is not a removal.
+const VALUE: u64 = 0;
 const START: u8 = 1;
 const ITEM: u8 = 2;
 const END: u8 = 3;
@@ -46,6 +48,67 @@ pub(super) fn cut(dir: &Path, synced: u64, torn: bool) -> anyhow::Result<()> {
     cut_file(&file, end as u64, half).with_context(|| format!("cut {}", path.display()))
 }
 
+/// Refuses a data directory whose journals are damaged in the middle. To the storage crate a flipped
+/// length or mark looks like the torn end of the last write, and it would forget every batch from there
+/// on; but behind a torn end there is nothing.
+///
+/// The journals of closed files were synced, so they end with a whole batch. In the one that was written
+/// to, a whole batch behind the first that is not tells damage from a torn end. Damage to the last batch
+/// itself cannot be told. For directories that are synced at every commit: otherwise a power cut may
+/// leave later batches whole and lose earlier ones.
+pub(super) fn check(dir: &Path) -> anyhow::Result<()> {
+    if !dir.is_dir() {
+        return Ok(());
+    }
+    let active = active(dir).ok();
+    for (_, path) in journals(dir)? {
+        let bytes = std::fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+        let bytes = without_zeros(&bytes);
+        let mut cursor = Cursor { bytes, at: 0 };
+        let (mut end, mut number) = (0, 0);
+        // What has another form is the end too; what is behind it tells of which kind.
+        while let Ok(Some(batch)) = cursor.batch() {
+            (end, number) = (batch.end, batch.number);
+        }
+        let damaged = if Some(&path) == active.as_ref() {
+            batch_behind(bytes, end, number).is_some()
+        } else {
+            bytes[end..].iter().any(|byte| *byte != 0)
+        };
+        if damaged {
+            bail!(
+                "{} is damaged at byte {end}: what was written there and behind it would be lost; \
+                 restore the directory from a backup, or accept the loss by starting once with \
+                 --durability periodic",
+                path.display()
+            );
+        }
+    }
+    Ok(())
+}
+
+/// What is in use of a file: all but the blocks of zeros at its end, which was set aside.
+fn without_zeros(bytes: &[u8]) -> &[u8] {
+    const ZEROS: [u8; 4096] = [0; 4096];
+    let mut end = bytes.len();
+    while end > 0 {
+        let start = end.saturating_sub(ZEROS.len());
+        if bytes[start..end] != ZEROS[..end - start] {
+            break;
+        }
+        end = start;
+    }
+    &bytes[..end]
+}
+
+/// A whole batch behind `end`, later than `number`.
+fn batch_behind(bytes: &[u8], end: usize, number: u64) -> Option<Batch> {
+    let starts = (end + 1..bytes.len()).filter(|at| bytes[*at] == START);
+    starts
+        .filter_map(|at| Cursor { bytes, at }.batch().ok().flatten())
+        .find(|batch| batch.number > number)
+}
+
 fn cut_file(file: &File, end: u64, half: &[u8]) -> std::io::Result<()> {
     let len = file.metadata()?.len();
     file.set_len(end)?;
@@ -57,15 +120,21 @@ fn cut_file(file: &File, end: u64, half: &[u8]) -> std::io::Result<()> {
 
 /// The journal that is written to.
 pub(super) fn active(dir: &Path) -> anyhow::Result<PathBuf> {
-    let mut newest = None;
+    let newest = journals(dir)?.into_iter().max();
+    newest.map(|(_, path)| path).context("there is no journal")
+}
+
+/// All journals of a directory, with their numbers.
+fn journals(dir: &Path) -> anyhow::Result<Vec<(u64, PathBuf)>> {
+    let mut found = Vec::new();
     for entry in std::fs::read_dir(dir)? {
         let path = entry?.path();
         let number = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".jnl"));
         if let Some(number) = number.and_then(|number| number.parse::<u64>().ok()) {
-            newest = newest.max(Some((number, path)));
+            found.push((number, path));
         }
     }
-    newest.map(|(_, path)| path).context("there is no journal")
+    Ok(found)
 }
 
 /// The whole batches of a journal; what is behind them is zeros or a batch that is not whole. Refuses
@@ -118,11 +187,18 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// `None` also for an item that removes its key and has a value, and for one whose lengths are not
+    /// those of its compression: these marks are not in the checksum.
     fn item(&mut self) -> Option<&'a [u8]> {
-        self.take(1 + 1 + 8)?;
+        let kind = self.number(1)?;
+        let is_compressed = self.number(1)? != 0;
+        self.take(8)?;
         let key = self.number(2)?;
-        self.number(4)?;
+        let value = self.number(4)?;
         let stored = self.number(4)?;
+        if (kind != VALUE && stored > 0) || is_compressed == (value == stored) {
+            return None;
+        }
         self.take(usize::try_from(key + stored).ok()?)
     }
 

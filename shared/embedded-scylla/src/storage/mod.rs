@@ -227,6 +227,9 @@ fn open_core(
     options: &StorageOptions,
     bootstrap: impl FnOnce(&Generation) -> Catalog,
 ) -> anyhow::Result<Core> {
+    if options.durability == Durability::Commit {
+        journal::check(dir)?;
+    }
     let database = Database::builder(dir)
         .cache_size(options.cache_bytes)
         .max_journaling_size(options.journal_bytes_max.max(64 * MIB))
