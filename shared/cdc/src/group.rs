@@ -88,6 +88,7 @@ pub async fn run_group(deps: GroupDeps, shutdown: CancellationToken) -> Result<(
     deps.config.validate(deps.settings.safety_interval).map_err(GroupError::Config)?;
     deps.leases.validate().map_err(GroupError::Leases)?;
     check_consumers(deps.group, &deps.consumers)?;
+    crate::metrics::show_group(&deps.consumers);
     let pauses = deps.config.backoff;
     let open = || -> BoxFuture<'_, _> { Box::pin(open(&deps)) };
     let Some(sources) = persist("open the group's tables", pauses, &shutdown, open).await? else {

@@ -1,11 +1,12 @@
 //! What reader and sequencer report.
 
+use crate::consumer::{ChangeConsumer, ErrorClass};
 use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, exponential_buckets,
     register_gauge, register_gauge_vec, register_histogram, register_histogram_vec,
     register_int_counter, register_int_counter_vec,
 };
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 /// How far the confirmed part of the log is behind what could be confirmed.
 pub(crate) static LAG: LazyLock<GaugeVec> = LazyLock::new(|| {
@@ -160,3 +161,43 @@ pub(crate) static SCAN_SUSPECTS: LazyLock<Gauge> = LazyLock::new(|| {
     register_gauge!("scan_suspects", "Events seen unhandled by a scan and not cleared up yet.")
         .expect("registered once")
 });
+
+/// Shows what a group counts from its start on: a series that is not there cannot be told from zero.
+pub(crate) fn show_group(consumers: &[Arc<dyn ChangeConsumer>]) {
+    for counter in [&*GAPS_DETECTED, &*GAPS_HEALED] {
+        counter.inc_by(0);
+    }
+    LazyLock::force(&WINDOW);
+    for what in WHAT_IS_RETRIED {
+        RETRIES.with_label_values(&[what]);
+    }
+    for consumer in consumers {
+        for class in [ErrorClass::Poison, ErrorClass::Transport] {
+            LETTERS.with_label_values(&[consumer.name(), class.name()]);
+        }
+    }
+}
+
+/// The same for the scanner.
+pub(crate) fn show_scanner() {
+    for kind in ["unannounced", "unheard"] {
+        SCAN_ANOMALIES.with_label_values(&[kind]);
+    }
+}
+
+const WHAT_IS_RETRIED: [&str; 14] = [
+    "log",
+    "load",
+    "heal",
+    "handle",
+    "flush",
+    "block",
+    "ask",
+    "tail",
+    "finish",
+    "confirm",
+    "generations",
+    "catch_up",
+    "admission",
+    "scan",
+];

@@ -66,6 +66,7 @@ pub struct ScannerDeps {
 /// Scans until `shutdown`. Waits for a database that is out of reach. Errs when the schema or the
 /// configuration does not fit.
 pub async fn run_scanner(deps: ScannerDeps, shutdown: CancellationToken) -> Result<(), GroupError> {
+    metrics::show_scanner();
     deps.config.validate().map_err(GroupError::Config)?;
     let pauses = deps.config.backoff;
     let open = || -> BoxFuture<'_, _> { Box::pin(ScanTables::open(&deps)) };

@@ -94,6 +94,12 @@ pub async fn run_retrier(
     let leases = Leases::new(store, GROUP, settings.slots, terms, owned, readiness.clone());
     let replay = Replay::open(session.clone(), config.read_timeout(), config.batch_events).await;
     let replay = Arc::new(replay.map_err(RetrierError::Open)?);
+    // Shown from the start on.
+    for consumer in &consumers {
+        for class in [ErrorClass::Poison.name(), ErrorClass::Transport.name(), "none"] {
+            metrics::ATTEMPTS.with_label_values(&[consumer.name(), class]);
+        }
+    }
     let breakers = Breakers::new(&consumers, config.breaker, Some(&readiness));
     let target =
         |consumer| -> Arc<dyn Target> { Arc::new(ReplayTarget::new(consumer, replay.clone())) };

@@ -8,7 +8,14 @@ use std::sync::LazyLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The metrics of this process.
-pub(crate) static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::register);
+pub(crate) static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
+    let metrics = Metrics::register();
+    // Shown from the start on.
+    for outcome in ["settled", "lives", "others", "failed"] {
+        metrics.settlements.with_label_values(&[outcome]);
+    }
+    metrics
+});
 
 pub(crate) struct Metrics {
     commands: IntCounterVec,

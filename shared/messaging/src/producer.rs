@@ -128,6 +128,8 @@ impl Publisher {
         let rebuilding = Rebuilding { pauses: Backoff::new(config.rebuild), not_before: None };
         let rebuilding = tokio::sync::Mutex::new(rebuilding);
         let has_acknowledged = AtomicBool::new(false);
+        // Shown from the start on.
+        PRODUCERS_REBUILT.inc_by(0);
         Ok(Self { inner: Arc::new(Inner { config, current, rebuilding, has_acknowledged }) })
     }
 

@@ -88,7 +88,8 @@ impl ChaosOptions {
             replicas,
             clients: 96,
             pause: Duration::from_millis(45),
-            commands_max: 40_000,
+            // More than are sent in that time: faults need somebody who meets them.
+            commands_max: 20_000 + 120 * usize::try_from(duration.as_secs()).unwrap_or(0),
             heal_limit: Duration::from_secs(60),
             env: Vec::new(),
         }

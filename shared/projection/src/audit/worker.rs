@@ -67,6 +67,7 @@ pub async fn run_audit<F>(deps: AuditDeps<F>, shutdown: CancellationToken)
 where
     F: Fn() -> BTreeSet<u32> + Send,
 {
+    AUDITED.inc_by(0);
     if deps.config.aggregates_per_second == 0 {
         info!("the audit of the read models is off");
         return shutdown.cancelled().await;
