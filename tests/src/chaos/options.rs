@@ -86,10 +86,10 @@ impl ChaosOptions {
             duration,
             schedule: schedule(seed, replicas, duration),
             replicas,
-            clients: 96,
+            clients: 72,
             pause: Duration::from_millis(45),
             // More than are sent in that time: faults need somebody who meets them.
-            commands_max: 20_000 + 120 * usize::try_from(duration.as_secs()).unwrap_or(0),
+            commands_max: 20_000 + 300 * usize::try_from(duration.as_secs()).unwrap_or(0),
             heal_limit: Duration::from_secs(60),
             env: Vec::new(),
         }
