@@ -3,7 +3,7 @@
 
 use anyhow::ensure;
 use dev_stack::{Process, Replicas, Signal};
-use harness::{Dump, Expectations, Outcome, Plan, Steady, World, alone, verify};
+use harness::{Plan, Steady, World, alone};
 use std::time::{Duration, Instant};
 
 /// The grace period of the processes, and a little for a busy machine.
@@ -87,17 +87,6 @@ async fn sigterm_under_load_loses_nothing_and_hands_over_at_once() -> anyhow::Re
 
     let told = load.end().await;
     println!("{} commands", told.len());
-    let unsettled: Vec<_> =
-        told.iter().filter(|told| !matches!(told.outcome, Outcome::Accepted(_))).collect();
-    ensure!(unsettled.is_empty(), "{unsettled:#?}");
-    let (session, broker) = (world.session().await?, &world.stack.addresses().broker);
-    let expected = Expectations { told, complete: true };
-    dev_stack::wait_for("every promise to be kept", Duration::from_secs(90), || async {
-        let dump = Dump::take(&session, broker, Duration::from_secs(60)).await;
-        let dump = dump.map_err(|error| format!("{error:#}"))?;
-        let violations = verify(&dump, &expected);
-        if violations.is_empty() { Ok(()) } else { Err(format!("{violations:#?}")) }
-    })
-    .await?;
+    world.keeps_every_promise(told).await?;
     world.finish().await
 }

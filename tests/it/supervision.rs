@@ -2,7 +2,7 @@
 
 use anyhow::{Context, ensure};
 use dev_stack::{Process, Whom};
-use harness::{Dump, Expectations, Outcome, Plan, Steady, World, alone, hooked_binaries, verify};
+use harness::{Plan, Steady, World, alone, hooked_binaries};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -89,18 +89,7 @@ async fn each_child_falls_in_turn_and_its_process_heals() -> anyhow::Result<()> 
 
     let told = load.end().await;
     println!("{} commands", told.len());
-    let unsettled: Vec<_> =
-        told.iter().filter(|told| !matches!(told.outcome, Outcome::Accepted(_))).collect();
-    ensure!(unsettled.is_empty(), "{unsettled:#?}");
-    let (session, broker) = (world.session().await?, &world.stack.addresses().broker);
-    let expected = Expectations { told, complete: true };
-    dev_stack::wait_for("every promise to be kept", Duration::from_secs(90), || async {
-        let dump = Dump::take(&session, broker, Duration::from_secs(60)).await;
-        let dump = dump.map_err(|error| format!("{error:#}"))?;
-        let violations = verify(&dump, &expected);
-        if violations.is_empty() { Ok(()) } else { Err(format!("{violations:#?}")) }
-    })
-    .await?;
+    world.keeps_every_promise(told).await?;
     world
         .finish_after(|line| {
             ["the test asked for it", "child fell", "child failed", "process failed", "slot "]

@@ -1,16 +1,19 @@
 //! A stack of its own for one test.
 
 use crate::chaos::{Poison, set_poison};
-use crate::client::Client;
+use crate::check::{Expectations, verify};
+use crate::client::{Client, Outcome, Told};
+use crate::dump::Dump;
 use crate::hops::Hops;
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use dev_stack::{
-    Addresses, Binaries, Output, Process, Replicas, Signal, Stack, StackOptions, Whom,
+    Addresses, Binaries, Output, Process, Replicas, Signal, Stack, StackOptions, Whom, wait_for,
 };
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 use serde_json::Value;
 use std::path::Path;
+use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
@@ -151,6 +154,24 @@ impl World {
         self.stack.stop(process, Signal::Kill).await?;
         self.stack.resume(process).await?;
         self.stack.ready_one(process).await
+    }
+
+    /// Errs unless every command that these senders were told of was accepted, and the stores come to hold
+    /// exactly that, as every promise says.
+    pub async fn keeps_every_promise(&self, told: Vec<Told>) -> anyhow::Result<()> {
+        let unsettled: Vec<_> =
+            told.iter().filter(|told| !matches!(told.outcome, Outcome::Accepted(_))).collect();
+        ensure!(unsettled.is_empty(), "{unsettled:#?}");
+        let (session, broker) = (self.session().await?, &self.stack.addresses().broker);
+        let expected = Expectations { told, complete: true };
+        wait_for("every promise to be kept", Duration::from_secs(90), || async {
+            let dump = Dump::take(&session, broker, Duration::from_secs(60)).await;
+            let dump = dump.map_err(|error| format!("{error:#}"))?;
+            let violations = verify(&dump, &expected);
+            if violations.is_empty() { Ok(()) } else { Err(format!("{violations:#?}")) }
+        })
+        .await?;
+        Ok(())
     }
 
     /// Ends the test: all is as it should be. Takes the stack down and removes its folder. Errs
