@@ -18,8 +18,8 @@ async fn every_promise_holds_under_chaos() -> anyhow::Result<()> {
     for seed in SEEDS {
         println!("SEED={seed}");
         let report = chaos(binaries().await?, &ChaosOptions::full(seed, LENGTH)).await?;
+        ensure!(report.ok, "{report}");
         println!("{report}");
-        ensure!(report.ok, "seed {seed} is not ok");
         commands += report.commands;
         fired += report.faults.values().sum::<u64>();
         kills += report.kills;

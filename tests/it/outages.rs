@@ -346,15 +346,16 @@ async fn buckets(world: &World, process: Process, name: &str) -> Vec<(f64, f64)>
     found
 }
 
-/// What came between two looks, added to what came before.
-fn add(sum: &mut Vec<(f64, f64)>, before: &[(f64, f64)], after: &[(f64, f64)]) {
-    for (bound, count) in after {
-        let earlier = before.iter().find(|(known, _)| known == bound).map_or(0.0, |(_, n)| *n);
-        match sum.iter_mut().find(|(known, _)| known == bound) {
-            Some((_, n)) => *n += count - earlier,
-            None => sum.push((*bound, count - earlier)),
-        }
-    }
+/// What came between two looks.
+fn since(before: &[(f64, f64)], now: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let earlier = |bound| before.iter().find(|(known, _)| *known == bound).map_or(0.0, |(_, n)| *n);
+    now.iter().map(|(bound, count)| (*bound, count - earlier(*bound))).collect()
+}
+
+/// The middle one, the lower of two.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[(values.len() - 1) / 2]
 }
 
 /// The 99th percentile, between the bounds of its bucket by the share of it that is needed.
@@ -393,7 +394,8 @@ async fn rare_poison_delays_nobody_else() -> anyhow::Result<()> {
             let lives = join_all((0..12).map(|_| life(&client, 2))).await;
             made.extend(lives.into_iter().collect::<anyhow::Result<Vec<Uuid>>>()?);
         }
-        add(if is_poisoned { &mut poisoned } else { &mut clean }, &before, &look().await);
+        let round = p99(&since(&before, &look().await));
+        if is_poisoned { &mut poisoned } else { &mut clean }.push(round);
         if is_poisoned {
             ensure!(!letters(&session).await?.is_empty(), "nothing was poisoned");
             world.poison(&[])?;
@@ -401,8 +403,9 @@ async fn rare_poison_delays_nobody_else() -> anyhow::Result<()> {
             until(&session, "the letters to go", |found| found.is_empty()).await?;
         }
     }
-    let (clean, poisoned) = (p99(&clean), p99(&poisoned));
-    println!("99th percentile of the freshness: {clean:.3} s clean, {poisoned:.3} s with poison");
+    println!("99th percentiles of the freshness: {clean:.3?} s clean, {poisoned:.3?} s with poison");
+    // A disk that stands still for a second spoils a round; what poison does it does in each of them.
+    let (clean, poisoned) = (median(clean), median(poisoned));
     ensure!(poisoned <= clean * 2.0 + NOISE, "{poisoned} s with poison, {clean} s without");
     world.poison(&[])?;
     all_is_well(&world, &session, &made).await?;

@@ -157,6 +157,7 @@ impl<'a> Nemesis<'a> {
 
     async fn rule(&self, rule: &serde_json::Value, length: Duration) -> anyhow::Result<u64> {
         let _turn = self.turns.get(&Process::Engine).context("no engine")?.lock().await;
+        self.engine_is_up().await?;
         let kind = rule["kind"].as_str().unwrap_or_default();
         let fired = async || {
             let fired = self.port.fired().await?;
@@ -172,14 +173,21 @@ impl<'a> Nemesis<'a> {
         Ok(after.saturating_sub(before))
     }
 
+    /// Waits for an engine that was just started: one that is down cannot be told anything.
+    async fn engine_is_up(&self) -> anyhow::Result<()> {
+        timeout(STOP_WITHIN, self.world.stack.ready_one(Process::Engine)).await?
+    }
+
     async fn generation(&self) -> anyhow::Result<u64> {
         let _turn = self.turns.get(&Process::Engine).context("no engine")?.lock().await;
+        self.engine_is_up().await?;
         self.port.post("/generations", &serde_json::json!({})).await?;
         Ok(1)
     }
 
     async fn clock(&self, skew_ms: i64, length: Duration) -> anyhow::Result<u64> {
         let _turn = self.turns.get(&Process::Engine).context("no engine")?.lock().await;
+        self.engine_is_up().await?;
         self.port.post("/clock", &serde_json::json!({"skew_ms": skew_ms})).await?;
         sleep(length).await;
         self.port.post("/clock", &serde_json::json!({"skew_ms": 0})).await?;
@@ -205,6 +213,7 @@ impl<'a> Nemesis<'a> {
 
     async fn power_cut(&self, how: &serde_json::Value) -> anyhow::Result<u64> {
         let _turn = self.turns.get(&Process::Engine).context("no engine")?.lock().await;
+        self.engine_is_up().await?;
         let stack = &self.world.stack;
         let before = stack.pid(Process::Engine).context("the engine is down")?;
         // It dies instead of answering.

@@ -86,7 +86,7 @@ impl ChaosOptions {
             duration,
             schedule: schedule(seed, replicas, duration),
             replicas,
-            clients: 72,
+            clients: 52,
             pause: Duration::from_millis(45),
             // More than are sent in that time: faults need somebody who meets them.
             commands_max: 20_000 + 300 * usize::try_from(duration.as_secs()).unwrap_or(0),
