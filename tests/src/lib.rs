@@ -7,6 +7,7 @@ mod client;
 mod dump;
 mod history;
 mod hops;
+pub mod outages;
 mod overload;
 mod proxy;
 mod steady;

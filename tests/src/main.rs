@@ -1,7 +1,9 @@
 //! Runs chaos and soaks from the command line.
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
-use harness::{ChaosOptions, Plan, World, binaries, chaos, survives_overload};
+use harness::outages::{survives_poison_storm, survives_without_broker, survives_without_database};
+use harness::{ChaosOptions, Plan, World, chaos, hooked_binaries, survives_overload};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -28,11 +30,21 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// What the test suite does in seconds, at full length: three times the capacity.
+    /// What the test suite does in seconds, at full length and one after the other: three times the
+    /// capacity, a broker that is away, a database that is away, an event type that nobody can handle.
     Soak {
         /// How long the overload lasts.
         #[arg(long, default_value = "60s", value_parser = duration)]
-        duration: Duration,
+        overload: Duration,
+        /// How long the broker is away.
+        #[arg(long, default_value = "2m", value_parser = duration)]
+        broker: Duration,
+        /// How long the database is away.
+        #[arg(long, default_value = "60s", value_parser = duration)]
+        database: Duration,
+        /// How long nobody can handle the event type.
+        #[arg(long, default_value = "60s", value_parser = duration)]
+        poison: Duration,
     },
 }
 
@@ -50,11 +62,13 @@ fn duration(text: &str) -> Result<Duration, String> {
 async fn main() -> ExitCode {
     let (seed, duration, json) = match Arguments::parse().command {
         Command::Chaos { seed, duration, json } => (seed, duration, json),
-        Command::Soak { duration } => return exit_code(soak(duration).await),
+        Command::Soak { overload, broker, database, poison } => {
+            return exit_code(soak(overload, broker, database, poison).await);
+        }
     };
     let seed = seed.unwrap_or_else(rand::random);
     eprintln!("seed {seed}");
-    let report = match binaries().await {
+    let report = match hooked_binaries().await {
         Ok(binaries) => chaos(binaries, &ChaosOptions::full(seed, duration)).await,
         Err(error) => Err(error),
     };
@@ -67,10 +81,23 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn soak(duration: Duration) -> anyhow::Result<()> {
+async fn soak(
+    overload: Duration,
+    broker: Duration,
+    database: Duration,
+    poison: Duration,
+) -> anyhow::Result<()> {
     let world = World::start(Plan::default()).await?;
-    survives_overload(&world, 3.0, duration).await?;
-    world.finish().await
+    survives_overload(&world, 3.0, overload).await.context("overload")?;
+    world.finish().await?;
+    println!("overload of {} s: survived", overload.as_secs());
+    survives_without_broker(broker).await.context("a broker that is away")?;
+    println!("broker away for {} s: survived", broker.as_secs());
+    survives_without_database(database).await.context("a database that is away")?;
+    println!("database away for {} s: survived", database.as_secs());
+    survives_poison_storm(poison).await.context("an event type that nobody can handle")?;
+    println!("event type that nobody could handle for {} s: survived", poison.as_secs());
+    Ok(())
 }
 
 fn exit_code(result: anyhow::Result<()>) -> ExitCode {

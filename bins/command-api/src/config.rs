@@ -1,7 +1,7 @@
 //! The configuration of this process.
 
 use event_store::EventStoreConfig;
-use runtime::{HttpConfig, ScyllaConfig};
+use runtime::{BreakerConfig, HttpConfig, ScyllaConfig};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -14,6 +14,9 @@ pub(crate) struct Config {
     pub(crate) scylla: ScyllaConfig,
     /// The port for commands.
     pub(crate) http: HttpConfig,
+    /// When requests are refused because the database answers nobody.
+    #[serde(deserialize_with = "BreakerConfig::checked")]
+    pub(crate) breaker: BreakerConfig,
     /// What a request may cost.
     pub(crate) requests: RequestLimits,
     /// Bounds and intervals of the append.

@@ -6,7 +6,7 @@
 use crate::headers;
 use crate::identity;
 use crate::problem::{self, Problem};
-use crate::resource::{AcceptedEvent, Api, PathIds, Resource, Store, malformed_id, tag};
+use crate::resource::{AcceptedEvent, Api, PathIds, Resource, Store, malformed_id, tag, tell};
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -55,8 +55,9 @@ async fn look_up<A: Resource, S: Store>(
     let command_ids: &[Uuid] =
         if aggregate_id == made { &[of_aggregate, create] } else { &[of_aggregate] };
     let admitted = api.admission.admit(context.deadline).await;
-    let _place = admitted.map_err(|refused| problem::not_admitted(refused, Effect::Unknown))?;
+    let place = admitted.map_err(|refused| problem::not_admitted(refused, Effect::Unknown))?;
     let found = api.store.look_up::<A>(aggregate_id, command_ids, context.deadline).await;
+    tell(place, &found, aggregate_id);
     let found = found.map_err(|error| problem::of_look_up(&error))?;
     let (version, body) = match &found {
         LookUp::Done(outcome) => {

@@ -23,7 +23,7 @@ mod problem;
 
 use crate::config::Config;
 use event_store::EventStore;
-use runtime::{HttpServer, Process};
+use runtime::{Breaker, HttpServer, Process, Target};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -32,11 +32,12 @@ fn main() -> ExitCode {
 }
 
 async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
-    let Config { scylla, http, requests, event_store } = process.config.clone();
+    let Config { scylla, http, breaker, requests, event_store } = process.config.clone();
     let session = process.scylla(&scylla).await?;
     let settings = process.wait_for_schema(&session, &[event_store::MIGRATIONS]).await?;
     let store = EventStore::open(session, event_store, &settings).await?;
-    let router = routes::router(store.clone(), &http, &requests);
+    let breaker = Breaker::new(Target::Database, breaker, Some(process.readiness()));
+    let router = routes::router(store.clone(), &http, &requests, breaker);
     let listener = process.bind_http(&http).await?;
     let server = HttpServer::new(listener, router, http, process.shutdown());
     let served = store.clone();

@@ -15,11 +15,11 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, post, put};
 use axum::{Extension, Json, Router};
-use domain::{Aggregate, ValueError, Version};
+use domain::{Aggregate, DomainError, ValueError, Version};
 use event_store::{
     CommandRequest, Effect, EventStore, ExecuteError, LookUp, Outcome, StoredEventRef,
 };
-use runtime::http::admission::Admission;
+use runtime::http::admission::{Admission, Place};
 use runtime::http::context::RequestContext;
 use runtime::test_hooks::defect;
 use serde::Serialize;
@@ -250,7 +250,7 @@ async fn execute<A: Aggregate, B: CommandBody<A>, S: Store>(
     };
     let admitted = api.admission.admit(context.deadline).await;
     // Held until the answer is there. "Not done" would be wrong if an earlier sending took effect.
-    let _place = admitted.map_err(|refused| {
+    let place = admitted.map_err(|refused| {
         let at_work = api.store.is_at_work(command_id);
         problem::not_admitted(refused, if at_work { Effect::Unknown } else { Effect::NotDone })
     })?;
@@ -258,9 +258,10 @@ async fn execute<A: Aggregate, B: CommandBody<A>, S: Store>(
     let command = body
         .into_command(command_id)
         .map_err(|invalid| problem::invalid_value(invalid.field, &invalid.error))?;
+    let aggregate_id = named.unwrap_or_else(|| identity::id_of_new(A::TYPE, command_id));
     let request = CommandRequest {
         name: B::NAME,
-        aggregate_id: named.unwrap_or_else(|| identity::id_of_new(A::TYPE, command_id)),
+        aggregate_id,
         command_id,
         fingerprint,
         command,
@@ -271,7 +272,24 @@ async fn execute<A: Aggregate, B: CommandBody<A>, S: Store>(
         trace_parent: context.trace_parent,
     };
     let outcome = api.store.execute::<A>(request, context.deadline).await;
+    tell(place, &outcome, aggregate_id);
     outcome.map_err(|error| problem::of_command(&error, creates))
+}
+
+/// Tells the breaker whether the database answered.
+pub(crate) fn tell<T, E: DomainError>(
+    place: Place,
+    outcome: &Result<T, ExecuteError<E>>,
+    aggregate_id: Uuid,
+) {
+    match outcome {
+        Err(ExecuteError::Unavailable { .. } | ExecuteError::Unknown { .. }) => {
+            place.failed(aggregate_id);
+        }
+        // Refused here, without asking it.
+        Err(ExecuteError::Busy { .. } | ExecuteError::TooLarge { .. }) => drop(place),
+        Ok(_) | Err(_) => place.succeeded(),
+    }
 }
 
 /// The body of an answer.

@@ -10,14 +10,19 @@ use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use domain::{Customer, Order};
 use event_store::Effect;
-use runtime::HttpConfig;
 use runtime::http::admission::Admission;
 use runtime::http::context::{Terms, in_context};
+use runtime::{Breaker, HttpConfig};
 use std::any::Any;
 use tower_http::catch_panic::CatchPanicLayer;
 
 /// All routes of this process.
-pub(crate) fn router<S: Store>(store: S, http: &HttpConfig, limits: &RequestLimits) -> Router {
+pub(crate) fn router<S: Store>(
+    store: S,
+    http: &HttpConfig,
+    limits: &RequestLimits,
+    breaker: Breaker,
+) -> Router {
     let refused_before_it_began = Some(problem::outcome(Effect::NotDone));
     let terms = Terms { outcome: refused_before_it_began, within: http.request_timeout() };
     Router::new()
@@ -27,7 +32,11 @@ pub(crate) fn router<S: Store>(store: S, http: &HttpConfig, limits: &RequestLimi
         .method_not_allowed_fallback(unknown_method)
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn_with_state(terms, in_context))
-        .with_state(Api { store, bodies: Bodies::new(limits), admission: Admission::new(http) })
+        .with_state(Api {
+            store,
+            bodies: Bodies::new(limits),
+            admission: Admission::new(http, breaker),
+        })
 }
 
 async fn unknown_route(uri: Uri) -> Problem {

@@ -8,10 +8,11 @@ use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::MethodRouter;
-use runtime::HttpConfig;
 use runtime::http::admission::Admission;
 use runtime::http::context::RequestContext;
+use runtime::{Breaker, HttpConfig};
 use std::time::Instant;
+use uuid::Uuid;
 
 /// What all queries of the process share.
 #[derive(Clone)]
@@ -20,8 +21,8 @@ pub(crate) struct Bounds {
 }
 
 impl Bounds {
-    pub(crate) fn new(config: &HttpConfig) -> Self {
-        Self { admission: Admission::new(config) }
+    pub(crate) fn new(config: &HttpConfig, breaker: Breaker) -> Self {
+        Self { admission: Admission::new(config, breaker) }
     }
 
     /// The query within the bounds, measured under its name, one of a few.
@@ -41,12 +42,22 @@ async fn bounded(
     request: Request,
     next: Next,
 ) -> Response {
-    let _place = match bounds.admission.admit(context.deadline).await {
+    // Whom a query is for stands in its path; all pages of a list are one.
+    let key = Uuid::new_v5(&Uuid::NAMESPACE_URL, request.uri().path().as_bytes());
+    let place = match bounds.admission.admit(context.deadline).await {
         Ok(place) => place,
         Err(refused) => return not_admitted(refused).into_response(),
     };
     let answer = tokio::time::timeout_at(context.deadline, next.run(request)).await;
-    answer.unwrap_or_else(|_| timed_out().into_response())
+    let answer = answer.unwrap_or_else(|_| timed_out().into_response());
+    match answer.status() {
+        StatusCode::SERVICE_UNAVAILABLE => place.failed(key),
+        StatusCode::NOT_FOUND => place.succeeded(),
+        status if status.is_success() => place.succeeded(),
+        // Refused without asking the database.
+        _ => drop(place),
+    }
+    answer
 }
 
 async fn measured(name: &'static str, request: Request, next: Next) -> Response {

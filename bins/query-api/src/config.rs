@@ -1,6 +1,6 @@
 //! The configuration of this process.
 
-use runtime::{HttpConfig, ScyllaConfig};
+use runtime::{BreakerConfig, HttpConfig, ScyllaConfig};
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// Everything but the shell's sections.
@@ -11,6 +11,9 @@ pub(crate) struct Config {
     pub(crate) scylla: ScyllaConfig,
     /// The port for queries.
     pub(crate) http: HttpConfig,
+    /// When requests are refused because the database answers nobody.
+    #[serde(deserialize_with = "BreakerConfig::checked")]
+    pub(crate) breaker: BreakerConfig,
     /// What a query may cost.
     #[serde(deserialize_with = "checked")]
     pub(crate) queries: QueriesConfig,

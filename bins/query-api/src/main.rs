@@ -17,7 +17,7 @@ use crate::config::Config;
 use anyhow::Context;
 use event_store::EventReader;
 use projection::queries::Queries;
-use runtime::{HttpServer, Process};
+use runtime::{Breaker, HttpServer, Process, Target};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ fn main() -> ExitCode {
 }
 
 async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
-    let Config { scylla, http, queries } = process.config.clone();
+    let Config { scylla, http, breaker, queries } = process.config.clone();
     let session = process.scylla(&scylla).await?;
     process.wait_for_schema(&session, &[event_store::MIGRATIONS, projection::MIGRATIONS]).await?;
     let timeout = http.request_timeout();
@@ -36,7 +36,8 @@ async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
         config: queries,
     };
     let listener = process.bind_http(&http).await?;
-    let router = routes::router(state, &http);
+    let breaker = Breaker::new(Target::Database, breaker, Some(process.readiness()));
+    let router = routes::router(state, &http, breaker);
     let server = HttpServer::new(listener, router, http, process.shutdown());
     process.child("http", move || {
         let server = server.clone();

@@ -33,6 +33,10 @@ pub(crate) fn not_admitted(refused: Refused) -> Problem {
         }
         Refused::QueueWait => unavailable("overloaded", "waited too long behind other requests"),
         Refused::Deadline => unavailable("deadline_passed", "its time was over before its turn"),
+        Refused::BreakerOpen { retry_after } => {
+            unavailable("database_away", "the database answers nobody now; try again later")
+                .retry_after(retry_after.max(SOON))
+        }
     }
 }
 

@@ -14,8 +14,8 @@ use axum::routing::get;
 use domain::{Aggregate, Customer, Order, OrderStatus, Timestamp, Version};
 use event_store::EventReader;
 use projection::queries::{Cursor, ListRequest, Queries};
-use runtime::HttpConfig;
 use runtime::http::context::{Terms, in_context, parse_id};
+use runtime::{Breaker, HttpConfig};
 use serde::{Deserialize, Serialize};
 use std::any::Any;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -36,8 +36,8 @@ type Id = Result<Path<String>, PathRejection>;
 type Parameters<T> = Result<Query<T>, QueryRejection>;
 
 /// All routes.
-pub(crate) fn router(state: State, http: &HttpConfig) -> Router {
-    let bounds = Bounds::new(http);
+pub(crate) fn router(state: State, http: &HttpConfig, breaker: Breaker) -> Router {
+    let bounds = Bounds::new(http, breaker);
     let query = |name, handler| bounds.query(name, handler);
     // Queries have no outcome but their answer.
     let terms = Terms { outcome: None, within: http.request_timeout() };

@@ -6,10 +6,11 @@
 //! slot that was released, or whose owner stands still, is seen at once.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, PoisonError};
 
-use futures::StreamExt;
 use futures::future::join;
+use futures::{FutureExt, StreamExt};
 use runtime::chain;
 use runtime::test_hooks::crash_point;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
@@ -270,10 +271,16 @@ impl Shared {
         self.begin(lease.clone(), reason);
         let shared = self.clone();
         self.keepers.spawn(async move {
-            tokio::select! {
-                () = lease.ended.cancelled() => {}
-                () = shared.end.cancelled() => {}
-                () = shared.renew_until_lost(&lease) => {}
+            let kept = AssertUnwindSafe(async {
+                tokio::select! {
+                    () = lease.ended.cancelled() => {}
+                    () = shared.end.cancelled() => {}
+                    () = shared.renew_until_lost(&lease) => {}
+                }
+            });
+            // Nobody renews it any more, and the panic is in the log: the slot is anybody's again.
+            if kept.catch_unwind().await.is_err() {
+                shared.lose(&lease, "keeper_fell");
             }
         });
     }

@@ -63,6 +63,17 @@ impl Default for BreakerConfig {
 }
 
 impl BreakerConfig {
+    /// For sections that have no check of their own: a bad value is to be a bad configuration.
+    pub fn checked<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let config = Self::deserialize(deserializer)?;
+        match config.nonsense() {
+            None => Ok(config),
+            Some(key) => {
+                Err(serde::de::Error::custom(format!("breaker.{key} must be greater than 0")))
+            }
+        }
+    }
+
     /// The key that makes no sense, if any: none may be zero.
     pub fn nonsense(&self) -> Option<&'static str> {
         let zero = [
@@ -329,6 +340,11 @@ impl Breaker {
 }
 
 impl Pass {
+    /// Whether everybody else waits for what comes of this one.
+    pub fn is_probe(&self) -> bool {
+        self.is_probe
+    }
+
     /// The target answered, be it with a refusal of this very request.
     pub fn succeeded(mut self) {
         self.is_told = true;

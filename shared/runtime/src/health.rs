@@ -2,6 +2,7 @@
 //! were applied, which shows both that the database answers and that the schema is the one that this
 //! process needs.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,9 +21,9 @@ use crate::telemetry::chain;
 #[serde(deny_unknown_fields)]
 pub struct HealthConfig {
     /// Pause between two looks.
-    pub interval_ms: u64,
+    pub interval_ms: NonZeroU64,
     /// How long a look may take.
-    pub timeout_ms: u64,
+    pub timeout_ms: NonZeroU64,
 }
 
 /// What is looked at.
@@ -44,7 +45,7 @@ enum Seen {
 
 /// Looks until `shutdown`.
 pub(crate) async fn watch(watched: Watched, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let interval = Duration::from_millis(watched.config.interval_ms);
+    let interval = Duration::from_millis(watched.config.interval_ms.get());
     let mut before = Seen::Well;
     loop {
         tokio::select! {
@@ -68,7 +69,7 @@ pub(crate) async fn watch(watched: Watched, shutdown: CancellationToken) -> anyh
 }
 
 async fn look(watched: &Watched) -> Seen {
-    let limit = Duration::from_millis(watched.config.timeout_ms);
+    let limit = Duration::from_millis(watched.config.timeout_ms.get());
     match timeout(limit, schema::pending(&watched.session, &watched.migrations)).await {
         Ok(Ok(missing)) if missing.is_empty() => Seen::Well,
         Ok(Ok(missing)) => {

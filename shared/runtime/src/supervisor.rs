@@ -12,6 +12,7 @@
 //! When the process ends, however, the other children finish first, within the grace period.
 
 use std::collections::{HashMap, VecDeque};
+use std::num::NonZeroU64;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
@@ -37,11 +38,11 @@ pub struct Supervision {
     /// So many restarts of one child within the window, and the next one ends the process.
     pub restarts_max: usize,
     /// The window.
-    pub window_ms: u64,
+    pub window_ms: NonZeroU64,
     /// Bound of the first pause before a restart.
-    pub backoff_initial_ms: u64,
+    pub backoff_initial_ms: NonZeroU64,
     /// Bound of every pause.
-    pub backoff_max_ms: u64,
+    pub backoff_max_ms: NonZeroU64,
 }
 
 type Work = BoxFuture<'static, anyhow::Result<()>>;
@@ -186,8 +187,8 @@ impl Child {
             Start::Again(make) => (None, Some(make)),
         };
         let bounds = BackoffConfig {
-            initial_ms: self.config.backoff_initial_ms,
-            max_ms: self.config.backoff_max_ms,
+            initial_ms: self.config.backoff_initial_ms.get(),
+            max_ms: self.config.backoff_max_ms.get(),
         };
         let (mut backoff, mut falls) = (Backoff::new(bounds), VecDeque::new());
         loop {
@@ -202,7 +203,8 @@ impl Child {
             if make.is_none() || self.shutdown.is_cancelled() {
                 return Err(anyhow!(why));
             }
-            let (now, window) = (Instant::now(), Duration::from_millis(self.config.window_ms));
+            let (now, window) =
+                (Instant::now(), Duration::from_millis(self.config.window_ms.get()));
             falls.push_back(now);
             while falls.front().is_some_and(|at| now.duration_since(*at) > window) {
                 falls.pop_front();

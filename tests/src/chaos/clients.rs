@@ -37,7 +37,12 @@ impl Doors {
         let command = self.recorder.get(index);
         let invoked_us = self.recorder.now_us();
         let reply = match self.request(&command, &command.body, replica).await {
-            Ok(answer) => reply(&answer),
+            Ok(answer) => {
+                if let Some(evasion) = evasion(&answer) {
+                    self.recorder.evasion(format!("{} {}: {evasion}", command.path, command.key));
+                }
+                reply(&answer)
+            }
             Err(error) => Reply::Info { why: format!("{error:#}") },
         };
         let completed_us = self.recorder.now_us();
@@ -230,6 +235,29 @@ fn other_body(body: &Value) -> Option<Value> {
             fields.insert(name.to_owned(), json!("another"));
             return Some(other);
         }
+    }
+    None
+}
+
+/// What an answer that is no success must say and does not: whether the command was done, under which
+/// code it was refused, and when another try is worth it.
+fn evasion(answer: &Answer) -> Option<String> {
+    let status = answer.status;
+    if status.is_success() {
+        return None;
+    }
+    let lacks = |what: &str| Some(format!("{status} without {what}: {}", answer.body));
+    if !matches!(answer.text("outcome"), Some("done" | "not_done" | "unknown")) {
+        return lacks("outcome");
+    }
+    if answer.text("code").is_none() {
+        return lacks("code");
+    }
+    let may_pass =
+        matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+    let after = answer.headers.get("retry-after").and_then(|value| value.to_str().ok());
+    if may_pass && after.and_then(|value| value.parse::<u32>().ok()).is_none() {
+        return lacks("Retry-After");
     }
     None
 }

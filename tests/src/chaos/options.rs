@@ -78,7 +78,7 @@ pub struct ChaosOptions {
 }
 
 impl ChaosOptions {
-    /// Faults of all kinds for so long.
+    /// Faults of all kinds for so long. Needs programs with their test hooks, which poison events.
     pub fn full(seed: u64, duration: Duration) -> Self {
         let replicas = Replicas { command_apis: 2, projection_workers: 2, outbox_relays: 2 };
         Self {

@@ -1,4 +1,4 @@
-//! Looks at slots, cursors and dead letters while everything happens.
+//! Looks at slots, cursors, dead letters and memory while everything happens.
 
 use super::scene::Scene;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,6 +19,7 @@ pub(super) async fn sample(scene: &Scene<'_>, stop: &AtomicBool) {
             failed += 1;
             last = Some(error);
         }
+        scene.weigh();
         sleep(PAUSE).await;
     }
     if let Some(error) = last {

@@ -13,6 +13,7 @@ use crate::check::{Sample, ahead_of_work};
 use crate::dump::{Announced, Progress, SlotRow, WriterRow, progress, writers};
 use crate::history::{Fault, Kind, Reply};
 use crate::hops::Hop;
+use crate::overload::resident_mib;
 use crate::proxy::Mode;
 use crate::world::World;
 use anyhow::{Context, ensure};
@@ -230,6 +231,16 @@ impl<'a> Scene<'a> {
         let Progress { slots, letters, .. } = progress;
         samples.push(Sample { at_us, slots, ahead, letters });
         Ok(())
+    }
+
+    /// Notes how much memory each process has. One that is down just now has none.
+    pub(super) fn weigh(&self) {
+        for process in self.world.stack.processes() {
+            let memory = self.world.stack.pid(process).map(resident_mib);
+            if let Some(Ok(mib)) = memory {
+                self.doors.recorder.memory(process.name(), mib);
+            }
+        }
     }
 
     /// Everything that was seen so far, in the order of time.

@@ -1,6 +1,6 @@
 //! What the nemesis does and when, chosen by a seed before the run.
 
-use super::poison::Poison;
+use super::poison::{Poison, PoisonEffect, Poisoned};
 use crate::hops::Hop;
 use crate::proxy::Mode;
 use dev_stack::{Process, Replicas};
@@ -104,6 +104,7 @@ pub fn schedule(seed: u64, replicas: Replicas, length: Duration) -> Vec<Timed> {
     chooser.track(3, 1_000..2_200, Chooser::bad_hop);
     chooser.track(4, 1_000..2_200, Chooser::bad_hop);
     chooser.track(5, 700..1_400, Chooser::bad_answer);
+    chooser.track(6, 8_000..16_000, Chooser::bad_event);
     chooser.schedule.sort_by_key(|timed| timed.at);
     chooser.schedule
 }
@@ -196,6 +197,15 @@ impl Chooser {
             }
             _ => Strike::PowerCut(json!({"torn": self.random.random_bool(0.5)})),
         }
+    }
+
+    /// Events that a consumer cannot handle.
+    fn bad_event(&mut self) -> Strike {
+        let consumers = ["orders@1", "customers@1", "relay"];
+        let consumer = (*consumers.choose(&mut self.random).expect("there are some")).to_owned();
+        let events = Poisoned::Every(self.random.random_range(15..40));
+        let poison = Poison { consumer, events, effect: PoisonEffect::Refuse };
+        Strike::Poison(poison, self.ms(2_000..5_000))
     }
 
     /// A lightweight transaction of unknown outcome.

@@ -25,6 +25,9 @@ pub use told::{Expectations, verify};
 use evidence::Index;
 use serde::Serialize;
 
+/// The most memory that any process may have, in MiB. Ten times what the largest has at rest.
+const MEMORY_MIB_MAX: f64 = 512.0;
+
 /// What became of a promise.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -75,7 +78,29 @@ pub fn judge(evidence: &Evidence<'_>) -> Vec<(&'static str, Verdict)> {
         ("P13", progress::zombies_change_nothing(evidence)),
         ("P14", Verdict::of(announced::stored_is_announced(evidence))),
         ("P15", recovery(evidence.heal)),
+        ("P16", honesty(evidence)),
+        ("P17", memory(evidence)),
     ]
+}
+
+/// P16: every refusal says whether the command was done, and when another try is worth it.
+fn honesty(evidence: &Evidence<'_>) -> Verdict {
+    if evidence.history.sendings.is_empty() {
+        return Verdict::NotChecked("nobody sent anything".to_owned());
+    }
+    Verdict::of(evidence.history.evasions.clone())
+}
+
+/// P17, as far as a run under faults shows it: memory stays bounded. The other part, accepted work that
+/// stays fast above capacity, needs a machine to itself.
+fn memory(evidence: &Evidence<'_>) -> Verdict {
+    let seen = &evidence.history.memory_mib;
+    if seen.is_empty() {
+        return Verdict::NotChecked("nobody looked at the processes' memory".to_owned());
+    }
+    let above = seen.iter().filter(|(_, mib)| **mib > MEMORY_MIB_MAX);
+    let said = above.map(|(process, mib)| format!("{process} had {mib:.0} MiB of memory"));
+    Verdict::of(said.collect())
 }
 
 /// P15: after the healing everything is where it belongs within the limit.

@@ -31,7 +31,11 @@ impl Run {
     /// fourth is refused, the last is sent twice.
     fn clean() -> Self {
         let mut run = Self {
-            history: History { seed: 1, ..History::default() },
+            history: History {
+                seed: 1,
+                memory_mib: [("command-api".to_owned(), 40.0)].into(),
+                ..History::default()
+            },
             dump: Dump::default(),
             samples: Vec::new(),
             heal: Heal {
@@ -247,6 +251,20 @@ fn event(run: &mut Run, version: u64) -> [&mut StoredEvent; 2] {
 #[test]
 fn a_clean_run_is_accepted() {
     assert_eq!(Run::clean().broken(), Vec::<&str>::new());
+}
+
+#[test]
+fn a_refusal_that_says_nothing() {
+    rejects(&["P16"], |run| {
+        run.history.evasions.push("503 without outcome".to_owned());
+    });
+}
+
+#[test]
+fn a_process_that_grows_and_grows() {
+    rejects(&["P17"], |run| {
+        run.history.memory_mib.insert("outbox-relay".to_owned(), 600.0);
+    });
 }
 
 #[test]

@@ -12,6 +12,7 @@ pub use recorder::Recorder;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use uuid::Uuid;
 
 /// The namespace of command ids. Written down here a second time on purpose: the checker derives
@@ -201,6 +202,10 @@ pub struct History {
     pub reuses: Vec<Reuse>,
     /// The nemesis's log.
     pub faults: Vec<Fault>,
+    /// Refusals that do not say what a refusal must.
+    pub evasions: Vec<String>,
+    /// The most memory that each process was seen with, in MiB.
+    pub memory_mib: BTreeMap<String, f64>,
 }
 
 impl History {

@@ -35,6 +35,18 @@ impl Recorder {
         self.lock().sendings.push(sending);
     }
 
+    /// Notes a refusal that does not say what it must.
+    pub fn evasion(&self, evasion: String) {
+        self.lock().evasions.push(evasion);
+    }
+
+    /// Notes how much memory a process has now.
+    pub fn memory(&self, process: String, mib: f64) {
+        let mut history = self.lock();
+        let peak = history.memory_mib.entry(process).or_default();
+        *peak = peak.max(mib);
+    }
+
     /// Notes a look.
     pub fn read(&self, read: Read) {
         self.lock().reads.push(read);

@@ -4,6 +4,7 @@ use super::fake_store::Fails;
 use super::*;
 use event_store::BusyReason;
 use std::time::Duration;
+use uuid::Uuid;
 
 #[tokio::test]
 async fn a_refusal_by_the_rules_names_the_rule_and_the_version() {
@@ -94,6 +95,40 @@ async fn each_failure_of_the_store_says_whether_the_command_was_done() {
     server.store.fail_next(Fails::Conflict);
     assert_eq!(server.send(create().into()).await.body["current_version"], 7);
     server.accepts(create()).await;
+}
+
+#[tokio::test]
+async fn a_database_that_answers_nobody_is_not_asked_and_nothing_is_done() {
+    let server = Server::new();
+    let confirm = |id: u128| {
+        let path = format!("/v1/orders/{}/confirm", Uuid::from_u128(id));
+        ask("POST", &path, &Value::Null).key("confirm")
+    };
+    // One order alone, however often it fails, says nothing about the others.
+    for _ in 0..10 {
+        server.store.fail_next(Fails::Unavailable);
+        server.send(confirm(1).into()).await.is_problem(503, "unavailable");
+    }
+    server.accepts(create()).await;
+    for id in 1..=5 {
+        server.store.fail_next(if id % 2 == 0 { Fails::Unknown } else { Fails::Unavailable });
+        assert_eq!(server.send(confirm(id).into()).await.status, 503);
+    }
+    let executed = server.store.executed().len();
+    let refused = server.send(confirm(6).into()).await;
+    refused.is_problem(503, "database_away");
+    assert_eq!(refused.body["outcome"], "not_done");
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    assert_eq!(server.store.executed().len(), executed);
+
+    // One at a time finds out; its success is for everybody.
+    let probed = async {
+        while server.send(register().into()).await.status != StatusCode::CREATED {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), probed).await.expect("closed again");
+    server.send(confirm(6).into()).await.is_problem(404, "order_not_found");
 }
 
 #[tokio::test]

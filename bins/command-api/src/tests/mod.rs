@@ -16,7 +16,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
-use runtime::HttpConfig;
+use runtime::{Breaker, BreakerConfig, HttpConfig, Target};
 use serde_json::{Value, json};
 use std::num::NonZeroU32;
 use tower::ServiceExt;
@@ -55,7 +55,8 @@ impl Server {
 
     fn bounded(http: &HttpConfig, limits: &RequestLimits) -> Self {
         let store = FakeStore::default();
-        Self { router: routes::router(store.clone(), http, limits), store }
+        let breaker = Breaker::new(Target::Database, BreakerConfig::default(), None);
+        Self { router: routes::router(store.clone(), http, limits, breaker), store }
     }
 
     async fn send(&self, request: Request<Body>) -> Answer {

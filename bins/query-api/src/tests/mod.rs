@@ -15,7 +15,7 @@ use event_store::EventReader;
 use http_body_util::BodyExt;
 use projection::queries::Queries;
 use runtime::schema::{ApplyConfig, KeyspaceConfig, SettingsConfig, apply};
-use runtime::{HttpConfig, ScyllaConfig, Settings};
+use runtime::{Breaker, BreakerConfig, HttpConfig, ScyllaConfig, Settings, Target};
 use scylla::client::session::Session;
 use serde_json::Value;
 use std::num::{NonZeroU32, NonZeroU64};
@@ -42,6 +42,10 @@ pub(crate) fn config() -> QueriesConfig {
 fn http() -> HttpConfig {
     let config = HttpConfig::at("127.0.0.1:0".parse().expect("an address"));
     HttpConfig { request_timeout_ms: NonZeroU64::new(10_000).expect("not zero"), ..config }
+}
+
+fn breaker() -> Breaker {
+    Breaker::new(Target::Database, BreakerConfig::default(), None)
 }
 
 /// The routes over a database of their own.
@@ -75,7 +79,7 @@ impl Api {
         let queries = Queries::open(Arc::clone(&session)).await.expect("prepare");
         let events = EventReader::open(Arc::clone(&session), http.request_timeout()).await;
         let state = routes::State { queries, events: events.expect("prepare"), config: config() };
-        let router = routes::router(state, &http);
+        let router = routes::router(state, &http, breaker());
         Self { server, session, settings: applied.settings, router, _directory: directory }
     }
 

@@ -71,6 +71,22 @@ async fn slots_of_a_dead_member_move_after_a_term_and_count_a_crash() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_slot_whose_keeper_panics_is_given_up_at_once_and_works_again() {
+    let world = World::new();
+    let one = Process::start(&world, 1);
+    shared("one takes all", &[&one], &[16]).await;
+    let epoch = world.slot(3).epoch;
+    world.panic_at(3);
+    until("the keeper to fall", TERM, || world.has_panicked()).await;
+    let took = until("the slot to be given up", TERM, || !one.slots().contains(&3)).await;
+    assert!(took < millis(10), "worked on without a keeper for {took:?}");
+    assert_eq!(one.slots().len(), 15, "no other slot was touched");
+    until("the slot to be taken again", SOON, || one.slots().contains(&3)).await;
+    assert!(world.slot(3).epoch > epoch);
+    one.end().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn of_what_fell_nothing_goes_on_to_keep_its_slots() {
     let world = World::new();
     let mut one = Process::start(&world, 1);

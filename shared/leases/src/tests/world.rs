@@ -28,6 +28,8 @@ struct State {
     /// Requests of these processes wait, before and after they take effect.
     cut_off: BTreeSet<usize>,
     requests: u64,
+    /// The next change of this slot's row panics in whoever asks for it.
+    panics_at: Option<u32>,
 }
 
 /// The tables as one process sees them. Clones with another number share them.
@@ -56,6 +58,14 @@ impl World {
         } else {
             self.state().cut_off.remove(&process);
         }
+    }
+
+    pub(super) fn panic_at(&self, slot: u32) {
+        self.state().panics_at = Some(slot);
+    }
+
+    pub(super) fn has_panicked(&self) -> bool {
+        self.state().panics_at.is_none()
     }
 
     pub(super) fn requests(&self) -> u64 {
@@ -100,6 +110,8 @@ impl LeaseStore for World {
 
     async fn change(&self, from: &SlotState, to: SlotState) -> Result<SlotState, SlotError> {
         self.network().await?;
+        let panics = self.state().panics_at.take_if(|slot| *slot == from.slot).is_some();
+        assert!(!panics, "as a test asked for");
         let mut state = self.state();
         let row = state.slots.get_mut(&from.slot).expect("read before");
         if (row.epoch, row.revision) != (from.epoch, from.revision) {

@@ -196,6 +196,26 @@ fn values_are_checked_against_the_process_own_types() {
 }
 
 #[test]
+fn a_pause_of_nothing_in_supervision_or_health_is_refused() {
+    for (section, key) in [
+        ("supervision", "window_ms"),
+        ("supervision", "backoff_initial_ms"),
+        ("supervision", "backoff_max_ms"),
+        ("health", "interval_ms"),
+        ("health", "timeout_ms"),
+    ] {
+        let variable = format!("APP__{}__{}", section.to_uppercase(), key.to_uppercase());
+        check_refused(
+            &[(&variable, "0")],
+            &format!(
+                "configuration key {section}.{key} ({variable}): \
+                 invalid value: integer `0`, expected a nonzero u64"
+            ),
+        );
+    }
+}
+
+#[test]
 fn unknown_variables_are_refused() {
     check_refused(
         &[("APP__WORK__PARALEL_MAX", "5")],

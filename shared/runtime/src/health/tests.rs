@@ -22,6 +22,10 @@ const APPLY: ApplyConfig = ApplyConfig {
     claim_timeout: Duration::from_secs(30),
 };
 
+fn number(number: u64) -> NonZeroU64 {
+    NonZeroU64::new(number).expect("not zero")
+}
+
 /// Waits until readiness is as expected and says why.
 async fn becomes(readiness: &Readiness, ready: bool, why: &str) {
     let seen = async {
@@ -48,7 +52,7 @@ async fn readiness_follows_database_and_schema() {
         session: Arc::clone(&session),
         migrations: SETS.to_vec(),
         readiness: readiness.clone(),
-        config: HealthConfig { interval_ms: 5, timeout_ms: 1_000 },
+        config: HealthConfig { interval_ms: number(5), timeout_ms: number(1_000) },
     };
     let shutdown = CancellationToken::new();
     let looks = async {

@@ -5,20 +5,26 @@
 //! follows what is seen. When even the *fastest* request of a while took longer than the target, while
 //! others had to wait, then all of them wait for each other, and fewer at a time are as much work done
 //! sooner. One that is slow for reasons of its own, such as a hot aggregate, changes nothing.
+//!
+//! While the database answers nobody, nobody takes a place for as long as a timeout: the
+//! [breaker](crate::breaker) refuses at once, but for the one request that finds out.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
+use uuid::Uuid;
 
 use super::HttpConfig;
 use super::metrics::METRICS;
+use crate::breaker::{Breaker, BreakerOpen, Pass};
 
 /// The bounds, shared by all requests of a port. Cheap to clone; all clones are one.
 #[derive(Debug, Clone)]
 pub struct Admission {
     shared: Arc<Shared>,
+    breaker: Breaker,
 }
 
 #[derive(Debug)]
@@ -45,9 +51,12 @@ struct Limit {
     was_full: bool,
 }
 
-/// The right to be worked on, until it is dropped.
+/// The right to be worked on, until it is dropped. To be told what the database had to say; a place that
+/// is dropped says nothing of it.
 #[derive(Debug)]
+#[must_use = "the request is worked on while it has its place"]
 pub struct Place {
+    pass: Option<Pass>,
     shared: Arc<Shared>,
     permit: Option<OwnedSemaphorePermit>,
     began: Instant,
@@ -62,24 +71,30 @@ pub enum Refused {
     QueueWait,
     /// Its own deadline passed before its turn came.
     Deadline,
+    /// The database answers nobody now.
+    BreakerOpen {
+        /// When it is asked again; zero while somebody is finding out.
+        retry_after: Duration,
+    },
 }
 
 impl Refused {
-    pub(super) const ALL: [Self; 3] = [Self::QueueFull, Self::QueueWait, Self::Deadline];
+    pub(super) const LABELS: [&str; 4] = ["queue_full", "queue_wait", "deadline", "breaker_open"];
 
     pub(super) fn label(self) -> &'static str {
         match self {
-            Self::QueueFull => "queue_full",
-            Self::QueueWait => "queue_wait",
-            Self::Deadline => "deadline",
+            Self::QueueFull => Self::LABELS[0],
+            Self::QueueWait => Self::LABELS[1],
+            Self::Deadline => Self::LABELS[2],
+            Self::BreakerOpen { .. } => Self::LABELS[3],
         }
     }
 }
 
 impl Admission {
-    /// With the bounds of a port.
+    /// With the bounds of a port, and the breaker of the database behind it.
     #[must_use]
-    pub fn new(config: &HttpConfig) -> Self {
+    pub fn new(config: &HttpConfig, breaker: Breaker) -> Self {
         let count = |number: u32| (number as usize).min(Semaphore::MAX_PERMITS);
         let limit = Limit::new(config, count(config.requests_max.get()));
         METRICS.limit.set(i64::try_from(limit.now).unwrap_or(i64::MAX));
@@ -89,7 +104,7 @@ impl Admission {
             wait: Duration::from_millis(config.queue_ms_max),
             limit: Mutex::new(limit),
         };
-        Self { shared: Arc::new(shared) }
+        Self { shared: Arc::new(shared), breaker }
     }
 
     /// A place, in order of arrival. Waits for one as long as the bounds and `deadline` let it.
@@ -106,9 +121,14 @@ impl Admission {
         if arrived >= deadline {
             return Err(Refused::Deadline);
         }
+        let pass = self.breaker.try_pass().map_err(|open| refused(&open))?;
+        if pass.is_probe() {
+            // It does not wait for a place behind those that wait for the database.
+            return Ok(Place::new(shared, None, pass));
+        }
         if let Ok(permit) = shared.places.clone().try_acquire_owned() {
             METRICS.queue_seconds.observe(0.0);
-            return Ok(Place::new(shared, permit));
+            return Ok(Place::new(shared, Some(permit), pass));
         }
         shared.limit().was_full = true;
         let Ok(_queued) = shared.queue.try_acquire() else { return Err(Refused::QueueFull) };
@@ -117,13 +137,21 @@ impl Admission {
         match timeout_at(until, shared.places.clone().acquire_owned()).await {
             Ok(Ok(permit)) => {
                 METRICS.queue_seconds.observe(arrived.elapsed().as_secs_f64());
-                Ok(Place::new(shared, permit))
+                // The breaker may have opened meanwhile.
+                self.breaker.is_closed().then_some(()).ok_or(STILL_OPEN)?;
+                Ok(Place::new(shared, Some(permit), pass))
             }
             Err(_) if until == deadline => Err(Refused::Deadline),
             // The semaphore is never closed.
             Ok(Err(_)) | Err(_) => Err(Refused::QueueWait),
         }
     }
+}
+
+const STILL_OPEN: Refused = Refused::BreakerOpen { retry_after: Duration::ZERO };
+
+fn refused(open: &BreakerOpen) -> Refused {
+    Refused::BreakerOpen { retry_after: open.retry_after }
 }
 
 impl Shared {
@@ -187,9 +215,23 @@ impl Limit {
 }
 
 impl Place {
-    fn new(shared: &Arc<Shared>, permit: OwnedSemaphorePermit) -> Self {
+    fn new(shared: &Arc<Shared>, permit: Option<OwnedSemaphorePermit>, pass: Pass) -> Self {
         METRICS.in_flight.inc();
-        Self { shared: shared.clone(), permit: Some(permit), began: Instant::now() }
+        Self { pass: Some(pass), shared: shared.clone(), permit, began: Instant::now() }
+    }
+
+    /// The database answered, be it with a refusal of this very request.
+    pub fn succeeded(mut self) {
+        if let Some(pass) = self.pass.take() {
+            pass.succeeded();
+        }
+    }
+
+    /// The database did not answer a request for `key`, mostly an aggregate.
+    pub fn failed(mut self, key: Uuid) {
+        if let Some(pass) = self.pass.take() {
+            pass.failed(key);
+        }
     }
 }
 
@@ -221,13 +263,21 @@ impl Drop for Counted {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backoff::BackoffConfig;
+    use crate::breaker::{BreakerConfig, Target};
     use std::num::NonZeroU32;
 
     fn admission(requests_max: u32, queue_max: u32, queue_ms_max: u64) -> Admission {
         let requests_max = NonZeroU32::new(requests_max).expect("not zero");
         let listen = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
         let config = HttpConfig { requests_max, queue_max, queue_ms_max, ..HttpConfig::at(listen) };
-        Admission::new(&config)
+        Admission::new(&config, breaker())
+    }
+
+    /// Opens when two fail.
+    fn breaker() -> Breaker {
+        let pause = BackoffConfig { initial_ms: 100, max_ms: 100 };
+        Breaker::new(Target::Database, BreakerConfig { failing_keys_min: 2, pause }, None)
     }
 
     fn in_ms(ms: u64) -> Instant {
@@ -244,8 +294,8 @@ mod tests {
         assert_eq!(admission.admit(in_ms(1_000)).await.expect_err("full"), Refused::QueueFull);
         assert_eq!(before.elapsed(), Duration::ZERO);
         drop(first);
-        second.await.expect("its turn");
-        admission.admit(in_ms(1_000)).await.expect("a free place again");
+        drop(second.await.expect("its turn"));
+        drop(admission.admit(in_ms(1_000)).await.expect("a free place again"));
     }
 
     #[tokio::test(start_paused = true)]
@@ -266,6 +316,38 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn while_the_database_is_away_one_at_a_time_finds_out_and_the_others_are_refused() {
+        let admission = admission(1, 8, 100);
+        for key in 1..=2 {
+            let place = admission.admit(in_ms(1_000)).await.expect("a free place");
+            place.failed(Uuid::from_u128(key));
+        }
+        let refused = admission.admit(in_ms(1_000)).await.expect_err("open");
+        let Refused::BreakerOpen { retry_after } = refused else { panic!("{refused:?}") };
+        tokio::time::sleep(retry_after).await;
+        let probe = admission.admit(in_ms(1_000)).await.expect("the probe");
+        let refused = admission.admit(in_ms(1_000)).await.expect_err("somebody is finding out");
+        assert_eq!(refused, STILL_OPEN);
+        probe.succeeded();
+        let _place = admission.admit(in_ms(1_000)).await.expect("closed again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waited_while_the_breaker_opened_is_refused_too_and_a_probe_needs_no_place() {
+        let admission = admission(2, 8, 1_000);
+        let places = [admission.admit(in_ms(1_000)).await, admission.admit(in_ms(1_000)).await];
+        let mut waiting = std::pin::pin!(admission.admit(in_ms(1_000)));
+        assert!(futures::poll!(waiting.as_mut()).is_pending());
+        for (key, place) in (1..).zip(places) {
+            place.expect("a free place").failed(Uuid::from_u128(key));
+        }
+        assert_eq!(waiting.await.expect_err("open"), STILL_OPEN);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let probe = admission.admit(in_ms(1_000)).await.expect("the probe");
+        assert!(probe.permit.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn who_goes_away_while_waiting_leaves_the_queue() {
         let admission = admission(1, 1, 100);
         let first = admission.admit(in_ms(1_000)).await.expect("a free place");
@@ -276,6 +358,6 @@ mod tests {
         let mut second = std::pin::pin!(admission.admit(in_ms(1_000)));
         assert!(futures::poll!(second.as_mut()).is_pending());
         drop(first);
-        second.await.expect("its turn");
+        drop(second.await.expect("its turn"));
     }
 }

@@ -40,8 +40,8 @@ impl Metrics {
             &["reason"]
         )
         .expect(WHY);
-        for refused in super::admission::Refused::ALL {
-            shed.with_label_values(&[refused.label()]);
+        for label in super::admission::Refused::LABELS {
+            shed.with_label_values(&[label]);
         }
         let cut = register_int_counter_vec!(
             "http_connections_cut_total",

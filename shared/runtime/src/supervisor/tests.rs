@@ -6,9 +6,9 @@ use super::*;
 const GRACE: Duration = Duration::from_secs(10);
 const CONFIG: Supervision = Supervision {
     restarts_max: 3,
-    window_ms: 60_000,
-    backoff_initial_ms: 100,
-    backoff_max_ms: 1_000,
+    window_ms: NonZeroU64::new(60_000).unwrap(),
+    backoff_initial_ms: NonZeroU64::new(100).unwrap(),
+    backoff_max_ms: NonZeroU64::new(1_000).unwrap(),
 };
 
 fn supervisor(shutdown: &CancellationToken) -> Supervisor {
