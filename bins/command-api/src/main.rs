@@ -23,7 +23,7 @@ mod problem;
 
 use crate::config::Config;
 use event_store::EventStore;
-use runtime::{Breaker, HttpServer, Process, Target};
+use runtime::{HttpServer, Process};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -36,7 +36,7 @@ async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
     let session = process.scylla(&scylla).await?;
     let settings = process.wait_for_schema(&session, &[event_store::MIGRATIONS]).await?;
     let store = EventStore::open(session, event_store, &settings).await?;
-    let breaker = Breaker::new(Target::Database, breaker, Some(process.readiness()));
+    let breaker = process.database_breaker(breaker);
     let router = routes::router(store.clone(), &http, &requests, breaker);
     let listener = process.bind_http(&http).await?;
     let server = HttpServer::new(listener, router, http, process.shutdown());

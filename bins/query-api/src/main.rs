@@ -17,7 +17,7 @@ use crate::config::Config;
 use anyhow::Context;
 use event_store::EventReader;
 use projection::queries::Queries;
-use runtime::{Breaker, HttpServer, Process, Target};
+use runtime::{HttpServer, Process};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
         config: queries,
     };
     let listener = process.bind_http(&http).await?;
-    let breaker = Breaker::new(Target::Database, breaker, Some(process.readiness()));
+    let breaker = process.database_breaker(breaker);
     let router = routes::router(state, &http, breaker);
     let server = HttpServer::new(listener, router, http, process.shutdown());
     process.child("http", move || {

@@ -1,6 +1,6 @@
 //! Keeps `/readyz` true while the process runs: again and again one small read of the migrations that
 //! were applied, which shows both that the database answers and that the schema is the one that this
-//! process needs.
+//! process needs. While the circuit breaker of the process's requests is open, the look is a probe.
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+use uuid::Uuid;
 
+use crate::breaker::Breaker;
 use crate::readiness::Readiness;
 use crate::schema::{self, MigrationId, MigrationSet};
 use crate::telemetry::chain;
@@ -33,6 +35,8 @@ pub(crate) struct Watched {
     pub(crate) migrations: Vec<MigrationSet>,
     pub(crate) readiness: Readiness,
     pub(crate) config: HealthConfig,
+    /// That of the process's requests: without any, this alone finds out that the database is back.
+    pub(crate) breaker: Option<Breaker>,
 }
 
 /// What a look found.
@@ -52,10 +56,17 @@ pub(crate) async fn watch(watched: Watched, shutdown: CancellationToken) -> anyh
             () = shutdown.cancelled() => return Ok(()),
             () = sleep(interval) => {}
         }
+        let open = watched.breaker.as_ref().filter(|breaker| !breaker.is_closed());
+        let probe = open.and_then(|breaker| breaker.try_pass().ok());
         let seen = tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
             seen = look(&watched) => seen,
         };
+        match (probe, &seen) {
+            (Some(probe), Seen::NoAnswer(_)) => probe.failed(Uuid::nil()),
+            (Some(probe), Seen::Well | Seen::Lacks(_)) => probe.succeeded(),
+            (None, _) => {}
+        }
         note(&seen, &watched.readiness);
         if seen != before {
             match &seen {

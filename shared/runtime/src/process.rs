@@ -17,6 +17,7 @@ use tracing::{error, info};
 
 use crate::addresses::{self, Addresses};
 use crate::backoff::{Backoff, BackoffConfig};
+use crate::breaker::{Breaker, BreakerConfig, Target};
 use crate::config::{Loaded, Shutdown, Sources};
 use crate::health::{self, HealthConfig, Watched};
 use crate::http::HttpConfig;
@@ -158,6 +159,7 @@ where
         supervisor: Supervisor::new(shell.supervision, shutdown.clone(), readiness.clone()),
         health: shell.health,
         watched: OnceLock::new(),
+        breaker: OnceLock::new(),
         pauses: OnceLock::new(),
     };
     let result = runtime.block_on(async {
@@ -208,6 +210,8 @@ pub struct Process<C> {
     health: HealthConfig,
     /// What readiness looks at while the process runs: the schema that it waited for.
     watched: OnceLock<Watched>,
+    /// That of the database, where the process's requests have one.
+    breaker: OnceLock<Breaker>,
     /// Between looks for the schema: those of the session.
     pauses: OnceLock<BackoffConfig>,
 }
@@ -251,8 +255,16 @@ impl<C> Process<C> {
             migrations: migrations.to_vec(),
             readiness: self.readiness.clone(),
             config: self.health,
+            breaker: None,
         });
         Ok(settings)
+    }
+
+    /// The circuit breaker of the database for the process's requests. The health check finds out, too,
+    /// when the database is back: otherwise the first who ask after a quiet time would be refused.
+    pub fn database_breaker(&self, config: BreakerConfig) -> Breaker {
+        let make = || Breaker::new(Target::Database, config, Some(self.readiness()));
+        self.breaker.get_or_init(make).clone()
     }
 
     /// Binds an HTTP port and makes its address known, in the log and in the port file under `http`.
@@ -298,6 +310,7 @@ impl<C> Process<C> {
     /// it is logged by name and makes the process fail.
     pub async fn run_until_shutdown(mut self) -> anyhow::Result<()> {
         if let Some(watched) = self.watched.take() {
+            let watched = Watched { breaker: self.breaker.take(), ..watched };
             let shutdown = self.shutdown();
             self.child("health", move || health::watch(watched.clone(), shutdown.clone()));
         }

@@ -3,6 +3,8 @@
 use embedded_scylla::server::{Server, ServerConfig};
 
 use super::*;
+use crate::backoff::BackoffConfig;
+use crate::breaker::{BreakerConfig, Target};
 use crate::readiness::Phase;
 use crate::schema::{ApplyConfig, KeyspaceConfig, Migration, SettingsConfig, apply};
 use crate::session::ScyllaConfig;
@@ -48,15 +50,22 @@ async fn readiness_follows_database_and_schema() {
 
     let readiness = Readiness::default();
     readiness.enter(Phase::Running);
+    let pause = BackoffConfig { initial_ms: 5, max_ms: 5 };
+    let opens_at_once = BreakerConfig { failing_keys_min: 1, pause };
+    let breaker = Breaker::new(Target::Database, opens_at_once, Some(readiness.clone()));
+    breaker.try_pass().expect("closed").failed(Uuid::nil());
     let watched = Watched {
         session: Arc::clone(&session),
         migrations: SETS.to_vec(),
         readiness: readiness.clone(),
         config: HealthConfig { interval_ms: number(5), timeout_ms: number(1_000) },
+        breaker: Some(breaker.clone()),
     };
     let shutdown = CancellationToken::new();
     let looks = async {
         becomes(&readiness, true, "[+]schema complete").await;
+        // Nobody else asks the database for anything.
+        becomes(&readiness, true, "[+]breaker-database closed").await;
         let forget = "DELETE FROM schema_migrations WHERE crate_name = 'first' AND number = 1";
         session.query_unpaged(forget, ()).await.expect("forget a migration");
         becomes(&readiness, false, "[-]schema lacks first/1 orders").await;
