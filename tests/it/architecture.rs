@@ -59,6 +59,10 @@ const HEAVY: &[(&str, &[&str])] = &[
     ("scylla-cdc", &["cdc", "embedded-scylla", "system-tests"]),
     ("stateright", &["protocol-models"]),
     ("opentelemetry-otlp", &["runtime"]),
+    // Both ends of an encrypted connection, and nobody in between.
+    ("rustls", &["embedded-scylla", "runtime"]),
+    ("tokio-rustls", &["embedded-scylla"]),
+    ("rcgen", &["embedded-scylla", "runtime"]),
 ];
 
 #[test]

@@ -8,7 +8,7 @@
 use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
 use embedded_scylla::engine::EngineConfig;
-use embedded_scylla::server::{Limits, Server, ServerConfig};
+use embedded_scylla::server::{Limits, SecurityConfig, Server, ServerConfig, TlsFiles};
 use embedded_scylla::storage::Durability;
 use std::io::{IsTerminal as _, Write as _};
 use std::net::{IpAddr, SocketAddr};
@@ -22,7 +22,8 @@ const MIB: usize = 1024 * 1024;
 
 /// A wire-compatible stand-in for one ScyllaDB node, for development and tests.
 ///
-/// There is no authentication: keep it on a loopback address.
+/// Without --client-ca or --password-file whoever reaches the port may do everything: keep it on a loopback
+/// address. The metrics port and the fault port are open in any case.
 #[derive(Debug, Parser)]
 #[command(name = "embedded-scylla", version)]
 struct Arguments {
@@ -71,6 +72,24 @@ struct Arguments {
     /// them did connect to.
     #[arg(long, value_name = "IP")]
     rpc_address: Option<IpAddr>,
+
+    /// Speaks TLS with all clients: the server's certificate and those up to its authority, PEM. Files
+    /// of certificates and passwords are read again when they change.
+    #[arg(long, requires = "tls_key", value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+
+    /// With `--tls-cert`: its private key, PEM.
+    #[arg(long, requires = "tls_cert", value_name = "FILE")]
+    tls_key: Option<PathBuf>,
+
+    /// With `--tls-cert`: clients must show a certificate of one of these authorities, PEM.
+    #[arg(long, requires = "tls_cert", value_name = "FILE")]
+    client_ca: Option<PathBuf>,
+
+    /// Clients must give a user name and a password, of which this file has one pair per line:
+    /// `user:password`.
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
 
     /// Open connections; further ones are closed at once.
     #[arg(long, default_value_t = 1024, value_name = "N")]
@@ -148,11 +167,17 @@ fn config(arguments: Arguments) -> ServerConfig {
             Durability::Periodic(Duration::from_millis(arguments.sync_interval_ms))
         }
     };
+    let tls = arguments.tls_cert.zip(arguments.tls_key);
+    let security = SecurityConfig {
+        tls: tls.map(|(cert, key)| TlsFiles { cert, key, client_ca: arguments.client_ca }),
+        password_file: arguments.password_file,
+    };
     ServerConfig {
         listen: arguments.listen,
         metrics_listen: arguments.metrics_listen,
         fault_listen: arguments.fault_listen,
         fault_seed: arguments.fault_seed,
+        security,
         engine: EngineConfig {
             durability,
             token_ranges: arguments.token_ranges.into(),

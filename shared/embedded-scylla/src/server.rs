@@ -1,5 +1,8 @@
 //! The listener: accepts clients, bounds what they can hold, and stops in order.
 //!
+//! Clients are whoever reaches the port, unless [`ServerConfig`] names certificates or passwords
+//! ([`SecurityConfig`]).
+//!
 //! [`Server::start`] opens the engine and up to three ports: CQL, metrics, and only if asked for
 //! the fault port. [`Server::shutdown`] stops accepting, lets requests in flight finish within the
 //! drain timeout, closes the connections and drops the engine, after which the data directory is
@@ -8,11 +11,17 @@
 mod connection;
 mod frames;
 mod handler;
+mod handshake;
 mod panic;
+mod passwords;
+mod reloaded;
+mod security;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 pub use handler::ConnectionContext;
+pub use security::{SecurityConfig, TlsFiles};
 
 use crate::engine::{Engine, EngineConfig, Opened};
 use crate::error::CqlError;
@@ -21,6 +30,7 @@ use crate::metrics::Metrics;
 use anyhow::Context as _;
 use frames::Budget;
 use handler::Handler;
+use security::Security;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -41,6 +51,8 @@ pub struct ServerConfig {
     pub fault_listen: Option<SocketAddr>,
     /// Where the draws of fault rules come from.
     pub fault_seed: u64,
+    /// TLS and passwords of the CQL port.
+    pub security: SecurityConfig,
     /// Storage and cluster facts.
     pub engine: EngineConfig,
     /// Bounds.
@@ -48,7 +60,7 @@ pub struct ServerConfig {
 }
 
 impl ServerConfig {
-    /// Free loopback ports for everything, the fault port included: for tests.
+    /// Free loopback ports for everything, the fault port included, open to everybody: for tests.
     pub fn ephemeral(data_dir: impl Into<PathBuf>) -> Self {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         Self {
@@ -56,6 +68,7 @@ impl ServerConfig {
             metrics_listen: any,
             fault_listen: Some(any),
             fault_seed: 0,
+            security: SecurityConfig::default(),
             engine: EngineConfig::new(data_dir),
             limits: Limits::default(),
         }
@@ -75,7 +88,7 @@ pub struct Limits {
     pub request_bytes_max: usize,
     /// Answers that wait for one slow client before its next request waits.
     pub outgoing_bytes_max: usize,
-    /// From connecting to STARTUP.
+    /// From connecting to the answer that lets the client in: TLS, STARTUP and password.
     pub handshake_timeout: Duration,
     /// From the first byte of a frame's header or body to the last.
     pub read_timeout: Duration,
@@ -107,6 +120,7 @@ struct Shared<H> {
     handler: H,
     metrics: Arc<Metrics>,
     limits: Limits,
+    security: Security,
     request_bytes: Budget,
     /// All that must end before the server has stopped.
     tasks: TaskTracker,
@@ -148,6 +162,7 @@ impl Server {
             Some(address) => Some(bind(address, "fault").await?),
         };
         let fault_address = fault_port.as_ref().map(|(_, address)| *address);
+        let security = Security::open(config.security)?;
         let metrics = Metrics::new().context("register metrics")?;
         let faults = Faults::new(config.fault_seed);
         let engine = {
@@ -157,7 +172,8 @@ impl Server {
                 .context("open the engine")??
         };
         let drain = config.limits.drain_timeout;
-        let shared = Arc::new(Shared::new(engine.clone(), Arc::clone(&metrics), config.limits));
+        let handler = engine.clone();
+        let shared = Arc::new(Shared::new(handler, Arc::clone(&metrics), config.limits, security));
         let (tasks, stop) = (shared.tasks.clone(), shared.stop.clone());
         let router = Arc::clone(&metrics).router();
         tasks.spawn(serve_http(metrics_listener, router, stop.clone(), drain));
@@ -259,11 +275,11 @@ async fn serve_http(
 }
 
 impl<H: Handler> Shared<H> {
-    fn new(handler: H, metrics: Arc<Metrics>, limits: Limits) -> Self {
+    fn new(handler: H, metrics: Arc<Metrics>, limits: Limits, security: Security) -> Self {
         let gauge = Some(metrics.request_bytes().clone());
         let request_bytes = Budget::new(limits.request_bytes_max, gauge);
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        Self { handler, metrics, limits, request_bytes, tasks, stop }
+        Self { handler, metrics, limits, security, request_bytes, tasks, stop }
     }
 }
 

@@ -1,15 +1,19 @@
 //! One client connection.
 //!
+//! First the client says who it is: over TLS if the port has it, then in STARTUP, then by a password if
+//! the server asks for one ([`super::handshake`]), all within one deadline.
+//!
 //! The reader takes frames one by one, answers what concerns the connection itself (OPTIONS,
-//! STARTUP, REGISTER) and `USE` in place, and gives every other request a task of its own, so that
+//! REGISTER) and `USE` in place, and gives every other request a task of its own, so that
 //! answers leave in any order. It stops reading while too many requests are in flight or too many
 //! answers wait for a slow client.
 //!
 //! When the client hangs up, requests in flight run to their end, within the drain timeout; what
 //! then still waits (a request that shall never be answered) is dropped.
 
-use super::frames::{Budget, End, FrameReader, Incoming, Outgoing, Share, write_frames};
+use super::frames::{Budget, End, FrameReader, Incoming, Outgoing, Share, linger, write_frames};
 use super::handler::{ConnectionContext, Handler, Outcome, Work};
+use super::handshake::{Handshake, Started};
 use super::panic::{catch_panic, panic_text};
 use super::{Limits, Shared};
 use crate::error::{CqlError, ErrorKind, Result};
@@ -19,13 +23,14 @@ use crate::wire::request::{self, Request};
 use crate::wire::{flag, response};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::{Semaphore, broadcast, mpsc};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -36,7 +41,7 @@ const LINGER: Duration = Duration::from_secs(1);
 struct Connection<H> {
     shared: Arc<Shared<H>>,
     context: ArcSwap<ConnectionContext>,
-    /// What STARTUP settled; not set before.
+    /// What the handshake settled; not set before its end.
     started: OnceLock<Started>,
     frames: mpsc::Sender<Outgoing>,
     outgoing: Budget,
@@ -48,20 +53,52 @@ struct Connection<H> {
     registered: AtomicBool,
 }
 
-/// What STARTUP settled.
-#[derive(Debug, Clone, Copy)]
-struct Started {
-    compression: Option<Compression>,
-    lwt_mark: bool,
-}
-
 /// Serves one client until it hangs up, breaks the protocol, is too slow, or the server stops.
 pub(super) async fn serve<H: Handler>(socket: TcpStream, shared: Arc<Shared<H>>) {
     let (Ok(local_address), Ok(peer)) = (socket.local_addr(), socket.peer_addr()) else { return };
     if let Err(error) = socket.set_nodelay(true) {
         tracing::debug!(%peer, %error, "socket without nodelay");
     }
-    let (read, write) = socket.into_split();
+    let begin =
+        Begin { local_address, peer, deadline: Instant::now() + shared.limits.handshake_timeout };
+    let Some(tls) = &shared.security.tls else {
+        // Halves of a plain socket share nothing, those of any other stream a lock.
+        let (read, write) = socket.into_split();
+        return talk(read, write, begin, shared).await;
+    };
+    let accepted = tokio::select! {
+        accepted = timeout_at(begin.deadline, tls.accept(socket)) => accepted,
+        () = shared.stop.cancelled() => return,
+    };
+    match accepted {
+        Ok(Ok(stream)) => {
+            let (read, write) = tokio::io::split(stream);
+            talk(read, write, begin, shared).await;
+        }
+        Ok(Err((error, socket))) => {
+            tracing::debug!(%peer, %error, "TLS handshake failed");
+            linger(socket, LINGER).await;
+        }
+        Err(_) => tracing::debug!(%peer, "no TLS handshake in time"),
+    }
+}
+
+/// What is known of a connection before anything was said.
+struct Begin {
+    local_address: SocketAddr,
+    peer: SocketAddr,
+    /// Of the whole handshake.
+    deadline: Instant,
+}
+
+/// Speaks CQL with one client, whatever carries the bytes.
+async fn talk<H: Handler>(
+    read: impl AsyncRead + Unpin,
+    write: impl AsyncWrite + Unpin + Send + 'static,
+    begin: Begin,
+    shared: Arc<Shared<H>>,
+) {
+    let Begin { local_address, peer, deadline } = begin;
     let limits = &shared.limits;
     let (frames, queue) = mpsc::channel(limits.requests_per_connection_max);
     let mut writer = shared.tasks.spawn(write_frames(write, queue, limits.write_timeout));
@@ -79,7 +116,7 @@ pub(super) async fn serve<H: Handler>(socket: TcpStream, shared: Arc<Shared<H>>)
     });
     tracing::debug!(%peer, "connection opened");
     let end = tokio::select! {
-        end = connection.read(&mut reader, &tasks) => Some(end),
+        end = connection.read(&mut reader, deadline, &tasks) => Some(end),
         () = shared.stop.cancelled() => None,
         written = &mut writer => {
             tracing::debug!(%peer, ?written, "client no longer reads");
@@ -101,7 +138,7 @@ pub(super) async fn serve<H: Handler>(socket: TcpStream, shared: Arc<Shared<H>>)
         writer.abort();
     }
     if matches!(end, Some(End::Refused { .. })) {
-        reader.linger(LINGER).await;
+        linger(reader.into_inner(), LINGER).await;
     }
     match end {
         Some(End::Closed(reason)) => tracing::debug!(%peer, %reason, "connection closed"),
@@ -118,22 +155,24 @@ impl<H: Handler> Connection<H> {
     /// Reads requests until there are no more.
     async fn read(
         self: &Arc<Self>,
-        reader: &mut FrameReader<OwnedReadHalf>,
+        reader: &mut FrameReader<impl AsyncRead + Unpin>,
+        deadline: Instant,
         tasks: &TaskTracker,
     ) -> End {
         let in_flight = Arc::new(Semaphore::new(self.limits().requests_per_connection_max));
         let handshake = async {
+            let mut handshake = Handshake::new(self.shared.security.passwords());
             while self.started.get().is_none() {
                 let mut incoming = reader.next().await?;
-                self.greet(&mut incoming).await;
+                self.greet(&mut handshake, &mut incoming).await;
             }
             Ok(())
         };
-        match timeout(self.limits().handshake_timeout, handshake).await {
+        match timeout_at(deadline, handshake).await {
             Ok(Ok(())) => {}
             Ok(Err(end)) => return end,
             Err(_) => {
-                let message = "no STARTUP in time";
+                let message = "handshake not complete in time";
                 return End::Closed(std::io::Error::new(std::io::ErrorKind::TimedOut, message));
             }
         }
@@ -145,12 +184,18 @@ impl<H: Handler> Connection<H> {
             };
             self.shared.metrics.frame_in();
             let stream = incoming.header.stream;
-            match self.decode(&mut incoming) {
+            let compression = self.started.get().and_then(|started| started.compression);
+            match self.decode(&mut incoming, compression) {
                 Ok(Request::Options) => self.send(response::supported(stream)).await,
                 Ok(Request::Startup(_)) => {
                     let error = CqlError::protocol(
                         "Unexpected message STARTUP: the connection is started already",
                     );
+                    self.send(self.error(stream, &error)).await;
+                }
+                Ok(Request::AuthResponse(_)) => {
+                    let error =
+                        CqlError::protocol("Unexpected message AUTH_RESPONSE: nobody asked for it");
                     self.send(self.error(stream, &error)).await;
                 }
                 Ok(Request::Register(events)) => self.register(stream, &events, tasks).await,
@@ -174,16 +219,13 @@ impl<H: Handler> Connection<H> {
     }
 
     /// Decodes a body, unpacking it first if need be: then that is what counts until the answer.
-    fn decode(&self, incoming: &mut Incoming) -> Result<Request> {
+    fn decode(&self, incoming: &mut Incoming, compression: Option<Compression>) -> Result<Request> {
         let header = incoming.header;
         if header.flags & flag::COMPRESSED == 0 {
             return request::decode(header.flags, header.opcode, incoming.body.clone());
         }
-        let compression = self
-            .started
-            .get()
-            .and_then(|started| started.compression)
-            .ok_or_else(|| CqlError::protocol("Unexpected compressed frame"))?;
+        let compression =
+            compression.ok_or_else(|| CqlError::protocol("Unexpected compressed frame"))?;
         let len = compression.uncompressed_len(&incoming.body)?;
         if len > self.limits().frame_bytes_max {
             return Err(CqlError::invalid(format!(
@@ -202,29 +244,21 @@ impl<H: Handler> Connection<H> {
     }
 
     /// Answers one frame before the connection is started.
-    async fn greet(&self, incoming: &mut Incoming) {
+    async fn greet(&self, handshake: &mut Handshake, incoming: &mut Incoming) {
         self.shared.metrics.frame_in();
-        let stream = incoming.header.stream;
-        let answer = match self.decode(incoming) {
-            Ok(Request::Options) => response::supported(stream),
-            Ok(Request::Startup(options)) => match startup(&options) {
-                Ok(started) => {
+        let header = incoming.header;
+        let request = self.decode(incoming, handshake.compression());
+        let answer = match handshake.step(header, request) {
+            Ok((answer, started)) => {
+                if let Some(started) = started {
                     // Only the reader sets it, and it asked first.
                     let _ = self.started.set(started);
-                    response::ready(stream)
                 }
-                Err(error) => self.error(stream, &error),
-            },
-            Ok(_) => {
-                let message = format!(
-                    "Unexpected message with opcode {:#04x}, expecting STARTUP or OPTIONS",
-                    incoming.header.opcode
-                );
-                self.error(stream, &CqlError::protocol(message))
+                answer
             }
-            Err(error) => self.error(stream, &error),
+            Err(error) => self.error(header.stream, &error),
         };
-        // READY goes out as it is: compression begins after it.
+        // All of the handshake goes out as it is: compression begins after it.
         self.queue(answer, None).await;
     }
 
@@ -352,22 +386,4 @@ impl<H: Handler> Connection<H> {
             self.shared.metrics.frame_out();
         }
     }
-}
-
-/// Judges the options of STARTUP.
-fn startup(options: &[(String, String)]) -> Result<Started> {
-    let option = |wanted: &str| {
-        options.iter().find(|(key, _)| key == wanted).map(|(_, value)| value.as_str())
-    };
-    tracing::debug!(
-        driver = option("DRIVER_NAME").unwrap_or("unknown"),
-        version = option("DRIVER_VERSION").unwrap_or("unknown"),
-        application = option("APPLICATION_NAME").unwrap_or("unknown"),
-        "connection started"
-    );
-    let (mark, mask) = response::LWT_MARK_OPTION;
-    Ok(Started {
-        compression: option("COMPRESSION").map(Compression::from_name).transpose()?,
-        lwt_mark: option(mark) == Some(mask),
-    })
 }

@@ -161,17 +161,9 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         Ok(Incoming { header, body: frame.split_off(HEADER_LEN), share })
     }
 
-    /// Reads and drops what the client still sends, so that closing the socket does not take away
-    /// an answer that is on its way.
-    pub(crate) async fn linger(&mut self, time: Duration) {
-        let drain = async {
-            self.buffer.clear();
-            while matches!(self.fill(READ_AHEAD).await, Ok(())) {
-                self.buffer.clear();
-            }
-        };
-        // The client was told why; whether it reads that is up to it.
-        let _ = timeout(time, drain).await;
+    /// The half itself, without what was read ahead.
+    pub(crate) fn into_inner(self) -> R {
+        self.read
     }
 
     /// Reads until the buffer holds so many bytes, in time; gives the header.
@@ -202,6 +194,13 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             _ => Ok(()),
         }
     }
+}
+
+/// Reads and drops what the client still sends, so that closing the socket does not take away an
+/// answer that is on its way.
+pub(crate) async fn linger(mut read: impl AsyncRead + Unpin, time: Duration) {
+    // The client was told why; whether it reads that is up to it.
+    let _ = timeout(time, tokio::io::copy(&mut read, &mut tokio::io::sink())).await;
 }
 
 /// A frame on its way out, with its share of the connection's budget.
@@ -252,5 +251,6 @@ async fn write_in_time(
             Err(_) => return Err(io::ErrorKind::TimedOut.into()),
         }
     }
-    Ok(())
+    // TLS may hold on to what the socket did not take at once.
+    timeout(time, write.flush()).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }

@@ -1,5 +1,6 @@
 //! Connections over real sockets, against a handler that does as it is told.
 
+mod handshake;
 mod stage;
 
 use super::*;

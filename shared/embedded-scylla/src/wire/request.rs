@@ -7,6 +7,7 @@ use crate::protocol::{
     BatchKind, BatchRequest, BatchStatement, QueryParams, Value, Values, consistency,
 };
 use bytes::Bytes;
+use std::fmt;
 
 /// A decoded request.
 #[derive(Debug)]
@@ -18,6 +19,16 @@ pub(crate) enum Request {
     Prepare { text: String },
     Execute { id: Bytes, params: QueryParams },
     Batch(BatchRequest),
+    AuthResponse(AuthToken),
+}
+
+/// What a client says to be let in: a secret, which is why `Debug` does not show it.
+pub(crate) struct AuthToken(pub(crate) Bytes);
+
+impl fmt::Debug for AuthToken {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("AuthToken(…)")
+    }
 }
 
 /// Flags of QUERY, EXECUTE and BATCH.
@@ -52,7 +63,9 @@ pub(crate) fn decode(flags: u8, opcode: u8, body: Bytes) -> Result<Request> {
         }
         opcode::BATCH => batch(&mut reader).map(Request::Batch),
         opcode::AUTH_RESPONSE => {
-            Err(CqlError::protocol("Unexpected message AUTH_RESPONSE: nobody asked for it"))
+            // Null says as little as nothing does.
+            let token = reader.bytes()?.unwrap_or_default();
+            Ok(Request::AuthResponse(AuthToken(token)))
         }
         other => Err(CqlError::protocol(format!("Unknown opcode {other}"))),
     }

@@ -60,6 +60,20 @@ pub(crate) fn ready(stream: i16) -> Bytes {
     Frame::new(stream, opcode::READY).finish()
 }
 
+/// AUTHENTICATE: a user name and a password are wanted.
+pub(crate) fn authenticate(stream: i16) -> Bytes {
+    let mut frame = Frame::new(stream, opcode::AUTHENTICATE);
+    frame.lossy_string("org.apache.cassandra.auth.PasswordAuthenticator");
+    frame.finish()
+}
+
+/// AUTH_SUCCESS, with nothing more to say.
+pub(crate) fn auth_success(stream: i16) -> Bytes {
+    let mut frame = Frame::new(stream, opcode::AUTH_SUCCESS);
+    frame.int(-1);
+    frame.finish()
+}
+
 /// EVENT of a schema change.
 pub(crate) fn event(change: &SchemaChange) -> Result<Bytes> {
     let mut frame = Frame::new(-1, opcode::EVENT);

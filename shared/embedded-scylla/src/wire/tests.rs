@@ -186,6 +186,7 @@ fn recorded_requests_are_decoded() {
                 }
             }
             Request::Options => assert!(frame.body.is_empty()),
+            Request::AuthResponse(_) => panic!("line {line}: nobody was asked for a password"),
         }
         // Cut short at any place it is refused, never misread.
         for len in 0..frame.body.len() {
@@ -236,7 +237,7 @@ fn malformed_requests_get_the_error_that_fits() {
         (opcode::QUERY, "00000001 78 0006 01 0001 fffffffd", 0x000a), // length -3
         (opcode::BATCH, "03 0000 0006 00", 0x000a),          // batch type
         (opcode::BATCH, "00 0001 02", 0x000a),               // statement kind
-        (opcode::AUTH_RESPONSE, "00000000", 0x000a),
+        (opcode::AUTH_RESPONSE, "00000001", 0x000a),         // a token that is not there
         (opcode::RESULT, "", 0x000a),
         (0x77, "", 0x000a),
     ] {

@@ -1,7 +1,8 @@
 //! The server as clients see it: the unmodified driver, the official CDC reader, recorded frames of
-//! a real server, and the process itself.
+//! a real server, the process itself, and those who shall not come in.
 
 mod cdc_reader;
+mod certificates;
 mod cluster_state;
 mod disk_errors;
 mod disk_full;
@@ -11,6 +12,7 @@ mod faults;
 mod lwt;
 mod process;
 mod replay;
+mod security;
 mod support;
 mod tablets;
 mod types;

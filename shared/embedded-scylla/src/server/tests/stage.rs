@@ -68,6 +68,10 @@ pub(super) struct Stage {
 
 impl Stage {
     pub(super) async fn new(limits: Limits) -> Self {
+        Self::with(limits, Security::default()).await
+    }
+
+    pub(super) async fn with(limits: Limits, security: Security) -> Self {
         let puppet = Puppet {
             begun: Arc::default(),
             finished: Arc::default(),
@@ -77,7 +81,7 @@ impl Stage {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let (listener, address) = bind(any, "CQL").await.expect("a free port");
         let metrics = Metrics::new().expect("names are unique");
-        let shared = Arc::new(Shared::new(puppet.clone(), Arc::clone(&metrics), limits));
+        let shared = Arc::new(Shared::new(puppet.clone(), Arc::clone(&metrics), limits, security));
         let (tasks, stop) = (shared.tasks.clone(), shared.stop.clone());
         tasks.spawn(accept(listener, shared));
         Self { puppet, address, metrics, tasks, stop }
