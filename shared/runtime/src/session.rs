@@ -1,4 +1,13 @@
 //! The connection to ScyllaDB, with the consistency that the whole design rests on.
+//!
+//! [`ScyllaConfig::connect`] is the only place that builds a session. It speaks TLS ([`tls`]) and says who it is
+//! ([`credentials`]) as configured; when the database does not let it in, the error names the key to look
+//! at ([`refusal`]).
+
+mod credentials;
+mod refusal;
+mod reloaded;
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +21,7 @@ use scylla::response::query_result::QueryResult;
 use scylla::statement::{Consistency, SerialConsistency};
 use scylla::value::{CqlValue, Row};
 use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -33,6 +43,16 @@ pub struct ScyllaConfig {
     pub username: String,
     /// The password that goes with the user name.
     pub password: Secret,
+    /// A file that holds the password instead, read for each connection; empty: none.
+    pub password_file: String,
+    /// Whether all connections are encrypted.
+    pub tls: bool,
+    /// Certificates of the authorities of the nodes, PEM; required by `tls`.
+    pub tls_ca_file: String,
+    /// The certificate of this process and those up to its authority, PEM; empty: it shows none.
+    pub tls_cert_file: String,
+    /// The private key of that certificate, PEM.
+    pub tls_key_file: String,
     /// How long one connection may take to be made.
     pub connect_timeout_ms: u64,
     /// How long one request may take before its outcome counts as unknown.
@@ -110,11 +130,13 @@ impl ScyllaConfig {
         if local && self.datacenter.is_empty() {
             bail!("scylla.consistency = \"local_quorum\" needs scylla.datacenter");
         }
-        Ok(())
+        credentials::check(self)?;
+        tls::check(self)
     }
 
     /// Connects once, without a keyspace. No client timestamps, no speculative execution: a second
-    /// copy of a request would make outcomes unknown that are not.
+    /// copy of a request would make outcomes unknown that are not. Errs also when a file that the
+    /// configuration names cannot be used, with its key.
     pub async fn connect(&self) -> anyhow::Result<Session> {
         self.check()?;
         let mut balancing = DefaultPolicy::builder().token_aware(true);
@@ -138,12 +160,29 @@ impl ScyllaConfig {
             .known_nodes(&self.nodes)
             .connection_timeout(Duration::from_millis(self.connect_timeout_ms))
             .default_execution_profile_handle(profile.into_handle());
-        if !self.username.is_empty() {
-            builder = builder.user(&self.username, self.password.expose());
+        if let Some(credentials) = credentials::of(self).map_err(misfit)? {
+            builder = builder.authenticator_provider(credentials);
         }
-        let session = builder.build().await?;
+        if self.tls {
+            builder = builder.tls_context(Some(tls::client_config(self).map_err(misfit)?));
+        }
+        let session = match timeout(self.patience(), builder.build()).await {
+            Ok(built) => built.map_err(|error| refusal::explained(self, error))?,
+            Err(_) => bail!(
+                "no node of scylla.nodes let this process in within {} ms; scylla.tls may be wrong",
+                self.patience().as_millis()
+            ),
+        };
         self.check_datacenter(&session)?;
         Ok(session)
+    }
+
+    /// How long connecting may take in all. The driver bounds only the making of a socket: a node that
+    /// never ends the TLS handshake, or never answers STARTUP, would be waited for without end.
+    fn patience(&self) -> Duration {
+        let nodes = self.nodes.len().try_into().unwrap_or(u32::MAX);
+        let each = self.connect_timeout_ms.saturating_add(self.request_timeout_ms);
+        Duration::from_millis(each).saturating_mul(nodes)
     }
 
     fn check_datacenter(&self, session: &Session) -> anyhow::Result<()> {
@@ -188,10 +227,14 @@ pub fn was_applied(answer: QueryResult) -> Result<bool, LwtAnswerError> {
 #[error("not the answer of a lightweight transaction: {0}")]
 pub struct LwtAnswerError(String);
 
-/// The configuration and the cluster do not fit; trying again does not help.
+/// The configuration does not fit the cluster or the files that it names; trying again does not help.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Misfit(String);
+
+fn misfit(error: anyhow::Error) -> anyhow::Error {
+    Misfit(chain(error.as_ref()).to_string()).into()
+}
 
 /// Connects and uses the keyspace; tries until both are there.
 pub(crate) async fn connect_when_up(
@@ -213,6 +256,7 @@ pub(crate) async fn connect_when_up(
             Err(error) if error.is::<Misfit>() => return Err(error),
             Err(error) => {
                 warn!(nodes, error = %chain(error.as_ref()), "waiting for the database");
+                readiness.set("database", false, format!("connecting to {nodes}: {error}"));
                 if !backoff.pause(shutdown).await {
                     return Err(stopped("the database"));
                 }
@@ -273,3 +317,6 @@ pub async fn use_keyspace(session: &Session, keyspace: &str) -> anyhow::Result<b
 pub(crate) fn stopped(awaited: &str) -> anyhow::Error {
     Stopped { awaited: awaited.to_owned() }.into()
 }
+
+#[cfg(test)]
+mod tests;

@@ -260,10 +260,12 @@ fn a_directory_that_was_named_must_exist() {
 
 #[test]
 fn secrets_come_from_files_and_are_hidden() {
-    let files = directory(&[("password", "s3cr3t\n")]);
-    let path = files.path().join("password");
+    let files = directory(&[("label", "s3cr3t\n")]);
+    let path = files.path().join("label");
     let path = path.to_str().expect("temporary paths are UTF-8");
-    let loaded = loaded(None, &[("APP__SCYLLA__PASSWORD_FILE", path)]);
+    let from_file = loaded(None, &[("APP__WORK__LABEL_FILE", path)]);
+    assert_eq!(from_file.config.work.label, "s3cr3t");
+    let loaded = loaded(None, &[("APP__SCYLLA__PASSWORD", "s3cr3t")]);
     assert_eq!(loaded.config.scylla.password.expose(), "s3cr3t");
     let printed = loaded.to_toml().expect("printable");
     assert!(printed.contains("password = \"********\""), "{printed}");
@@ -271,10 +273,17 @@ fn secrets_come_from_files_and_are_hidden() {
         assert!(!shown.contains("s3cr3t"), "{shown}");
     }
     check_refused(
-        &[("APP__SCYLLA__PASSWORD_FILE", "/nowhere")],
-        "configuration key APP__SCYLLA__PASSWORD_FILE (the environment): \
+        &[("APP__WORK__LABEL_FILE", "/nowhere")],
+        "configuration key APP__WORK__LABEL_FILE (the environment): \
          cannot read /nowhere: No such file or directory (os error 2)",
     );
+}
+
+#[test]
+fn the_file_of_the_database_password_is_a_key_of_its_own() {
+    let loaded = loaded(None, &[("APP__SCYLLA__PASSWORD_FILE", "/nowhere")]);
+    assert_eq!(loaded.config.scylla.password_file, "/nowhere");
+    assert!(loaded.config.scylla.password.is_empty());
 }
 
 #[test]
