@@ -25,8 +25,8 @@ use tracing::warn;
 pub struct KafkaConfig {
     /// `host:port` of one or more brokers.
     pub brokers: Vec<String>,
-    /// How long librdkafka tries to deliver a record before it is reported as failed and sent
-    /// again by its consumer, in milliseconds.
+    /// How long a record is tried before it is reported as failed and sent again by its consumer, in
+    /// milliseconds.
     pub message_timeout_ms: u32,
     /// How long librdkafka waits for more records before it sends a batch, in milliseconds.
     pub linger_ms: u32,
@@ -144,7 +144,10 @@ impl Publisher {
             return Ok(Acknowledged { partition: -1, offset: -1 });
         }
         let result = match delivery {
-            Ok(delivery) => delivered(delivery).await,
+            Ok(delivery) => {
+                let within = Duration::from_millis(self.inner.config.message_timeout_ms.into());
+                delivered(delivery, within).await
+            }
             Err(error) => Err(error),
         };
         drop(in_flight);
@@ -168,9 +171,9 @@ impl Publisher {
         }
     }
 
-    /// An idempotent producer in its fatal state never sends again, and one whose record timed out
-    /// goes on under a higher epoch of its own making, which not every broker takes: a new one takes
-    /// its place. Of all callers whose records failed with the old one, the first makes the new one
+    /// An idempotent producer in its fatal state never sends again, and one whose record was not
+    /// acknowledged in time may wait for a connection that is dead: a new one takes its place. Of all
+    /// callers whose records failed with the old one, the first makes the new one
     /// and the others wait for it; then each sends its record again. A record that was on its way
     /// when the old one was given up may still arrive, at the latest beside its own second sending:
     /// later records of the same aggregate were not sent before that was acknowledged.
@@ -265,8 +268,13 @@ impl Inner {
     }
 }
 
-async fn delivered(delivery: DeliveryFuture) -> Result<Acknowledged, KafkaError> {
-    match delivery.await {
+/// The time is kept here. Were librdkafka to give a record up, it would go on under a higher epoch of its own
+/// making, which not every broker takes, and the broker of the embedded stack dies of.
+async fn delivered(delivery: DeliveryFuture, within: Duration) -> Result<Acknowledged, KafkaError> {
+    let Ok(delivered) = tokio::time::timeout(within, delivery).await else {
+        return Err(KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut));
+    };
+    match delivered {
         Ok(Ok(at)) => Ok(Acknowledged { partition: at.partition, offset: at.offset }),
         Ok(Err((error, _))) => Err(error),
         // The producer is gone, and with it the knowledge of what became of the record.
@@ -296,7 +304,8 @@ fn create(config: &KafkaConfig) -> Result<FutureProducer, PublishError> {
         .set("client.id", "outbox-relay")
         .set("enable.idempotence", "true")
         .set("acks", "all")
-        .set("message.timeout.ms", config.message_timeout_ms.to_string())
+        // For ever: see `delivered`.
+        .set("message.timeout.ms", "0")
         .set("linger.ms", config.linger_ms.to_string())
         .set("queue.buffering.max.messages", config.queue_messages_max.to_string())
         // The Java client's partitioner: other producers of a topic would find the same partition.
