@@ -4,7 +4,7 @@
 use anyhow::{Context, ensure};
 use dev_stack::{Process, Signal, wait_for};
 use futures::future::join_all;
-use harness::outages::{all_is_well, life, plan, poison, series, until};
+use harness::outages::{all_is_well, life, plan, poison, series, shown_version, until};
 use harness::outages::{survives_poison_storm, survives_without_broker, survives_without_database};
 use harness::{PoisonEffect, Poisoned, World, hooked_binaries, letters};
 use hyper::Method;
@@ -45,13 +45,6 @@ async fn event_id(session: &Session, id: Uuid, version: i64) -> anyhow::Result<U
     event_id.context("the event has no id")
 }
 
-/// What an order's read model shows.
-async fn shown(session: &Session, id: Uuid) -> anyhow::Result<Option<i64>> {
-    let cql = "SELECT version FROM order_read_model WHERE order_id = ?";
-    let rows = session.query_unpaged(cql, (id,)).await?.into_rows_result()?;
-    Ok(rows.maybe_first_row::<(i64,)>()?.map(|(version,)| version))
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn poison_may_be_the_first_or_the_last_event_of_its_aggregate() -> anyhow::Result<()> {
     let world = World::start_with(hooked_binaries().await?, plan()).await?;
@@ -76,12 +69,12 @@ async fn poison_may_be_the_first_or_the_last_event_of_its_aggregate() -> anyhow:
     })
     .await?;
     wait_for("the other order", SOON, || async {
-        let found = shown(&session, good).await.map_err(|error| format!("{error:#}"))?;
+        let found = shown_version(&session, good).await.map_err(|error| format!("{error:#}"))?;
         if found == Some(3) { Ok(()) } else { Err(format!("{found:?}")) }
     })
     .await?;
-    ensure!(shown(&session, first).await?.is_none(), "what comes after the first waits");
-    ensure!(shown(&session, last).await? == Some(2), "what comes before the last does not");
+    ensure!(shown_version(&session, first).await?.is_none(), "what comes after the first waits");
+    ensure!(shown_version(&session, last).await? == Some(2), "what comes before the last does not");
     world.poison(&[])?;
     world.esctl(&["dlq", "retry-all"]).await?;
     until(&session, "the letters to go", |found| found.is_empty()).await?;

@@ -54,7 +54,7 @@ async fn load(clients: Vec<Client>, stop: &AtomicBool) -> Vec<Uuid> {
 }
 
 /// The sum of a metric's series that have all these labels.
-pub async fn metric(world: &World, process: Process, name: &str, labels: &[&str]) -> f64 {
+async fn metric(world: &World, process: Process, name: &str, labels: &[&str]) -> f64 {
     series(world, process, name, labels).await.into_iter().sum()
 }
 
@@ -211,6 +211,13 @@ pub async fn life(client: &Client, changes: u32) -> anyhow::Result<Uuid> {
     Ok(id)
 }
 
+/// The version that an order's read model shows.
+pub async fn shown_version(session: &Session, id: Uuid) -> anyhow::Result<Option<i64>> {
+    let cql = "SELECT version FROM order_read_model WHERE order_id = ?";
+    let rows = session.query_unpaged(cql, (id,)).await?.into_rows_result()?;
+    Ok(rows.maybe_first_row::<(i64,)>()?.map(|(version,)| version))
+}
+
 /// Waits until the letters are as wanted.
 pub async fn until(
     session: &Session,
@@ -255,10 +262,9 @@ pub async fn survives_poison_storm(length: Duration) -> anyhow::Result<()> {
     until(&session, "a letter for each, in both consumers", |found| found.len() == count).await?;
     ensure!(letters(&session).await?.iter().all(|row| row.version == 2), "the head is stored");
     // Those without an event of the type went through.
-    let (mut shown, cql) = (0, "SELECT version FROM order_read_model WHERE order_id = ?");
+    let mut shown = 0;
     for id in &plain {
-        let rows = session.query_unpaged(cql, (*id,)).await?.into_rows_result()?;
-        shown += usize::from(rows.maybe_first_row::<(i64,)>()?.is_some());
+        shown += usize::from(shown_version(&session, *id).await?.is_some());
     }
     ensure!(shown == plain.len(), "only {shown} of {} others are shown", plain.len());
     // What never heals is parked in the end, and a person has it retried after the release.
