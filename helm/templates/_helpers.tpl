@@ -76,6 +76,17 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- $_ := set $environment "APP__SCYLLA__USERNAME_FILE" "/run/secrets/scylla/username" -}}
 {{- $_ := set $environment "APP__SCYLLA__PASSWORD_FILE" "/run/secrets/scylla/password" -}}
 {{- end -}}
+{{- if .root.Values.scylla.tls.enabled -}}
+{{- $_ := set $environment "APP__SCYLLA__TLS" "true" -}}
+{{- $_ := set $environment "APP__SCYLLA__TLS_CA_FILE" "/run/secrets/scylla-tls/ca.crt" -}}
+{{- if .root.Values.scylla.tls.clientCertificate -}}
+{{- $_ := set $environment "APP__SCYLLA__TLS_CERT_FILE" "/run/secrets/scylla-tls/tls.crt" -}}
+{{- $_ := set $environment "APP__SCYLLA__TLS_KEY_FILE" "/run/secrets/scylla-tls/tls.key" -}}
+{{- end -}}
+{{- end -}}
+{{- with .root.Values.tracing.endpoint -}}
+{{- $_ := set $environment "OTEL_EXPORTER_OTLP_ENDPOINT" . -}}
+{{- end -}}
 {{- range $key, $value := merge (dict) .config .root.Values.config -}}
 {{- $name := printf "APP__%s" ($key | replace "." "__" | upper) -}}
 {{- $_ := set $environment $name (include "platform.value" $value) -}}
@@ -83,6 +94,17 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- range $name, $value := $environment }}
 {{ $name }}: {{ $value | quote }}
 {{- end -}}
+{{- end -}}
+
+{{/* What the ConfigMap of a process holds. Takes root, config, name and process. */}}
+{{- define "platform.processEnvironment" -}}
+{{- include "platform.environment" . | trim }}
+{{- if eq .process.kind "api" }}
+APP__HTTP__LISTEN: "0.0.0.0:{{ .process.port }}"
+{{- end }}
+{{- if has .name (list "outbox-relay" "dlq-retrier") }}
+APP__KAFKA__BROKERS: {{ include "platform.brokers" .root | quote }}
+{{- end }}
 {{- end -}}
 
 {{- define "platform.podSecurity" -}}
@@ -121,14 +143,23 @@ priorityClassName: {{ . }}
 {{- end -}}
 
 {{- define "platform.secretMounts" -}}
-{{- if .Values.scylla.existingSecret -}}
+{{- if .Values.scylla.existingSecret }}
 - {name: scylla-credentials, mountPath: /run/secrets/scylla, readOnly: true}
-{{- end -}}
+{{- end }}
+{{- if .Values.scylla.tls.enabled }}
+- {name: scylla-tls, mountPath: /run/secrets/scylla-tls, readOnly: true}
+{{- end }}
 {{- end -}}
 
 {{- define "platform.secretVolumes" -}}
-{{- if .Values.scylla.existingSecret -}}
+{{- if .Values.scylla.existingSecret }}
 - name: scylla-credentials
   secret: {secretName: {{ .Values.scylla.existingSecret }}, defaultMode: 0440}
-{{- end -}}
+{{- end }}
+{{- if .Values.scylla.tls.enabled }}
+- name: scylla-tls
+  secret:
+    secretName: {{ required "scylla.tls.enabled needs scylla.tls.existingSecret" .Values.scylla.tls.existingSecret }}
+    defaultMode: 0440
+{{- end }}
 {{- end -}}
