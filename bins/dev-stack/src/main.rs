@@ -1,12 +1,14 @@
 //! Starts the whole system on this machine and shows it at work.
 
+mod elsewhere;
 mod up;
 
 use anyhow::Context;
-use clap::{Args, Parser, Subcommand};
-use dev_stack::demo::{Doors, KEYSPACE};
+use clap::{Parser, Subcommand};
+use elsewhere::Elsewhere;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// The whole system on one machine, without Docker.
 #[derive(Parser)]
@@ -43,6 +45,20 @@ enum Command {
         #[arg(long, default_value_t = 60)]
         idle_seconds: u64,
     },
+    /// Send commands at a steady rate to a system that runs already, and end with what they saw.
+    Load {
+        /// Print one JSON object as the last line.
+        #[arg(long)]
+        json: bool,
+        /// Commands per second.
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+        rate: u64,
+        /// For how long.
+        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+        seconds: u64,
+        #[command(flatten)]
+        elsewhere: Elsewhere,
+    },
     /// Run the embedded broker: what the stack starts as a child.
     Broker {
         /// `127.0.0.1:port`
@@ -52,35 +68,6 @@ enum Command {
         #[arg(long)]
         database: PathBuf,
     },
-}
-
-/// Where a running system is. Other clients may use it at the same time.
-#[derive(Args)]
-struct Elsewhere {
-    /// Base URL of command-api.
-    #[arg(long, required = false, requires_all = ["query_api", "scylla", "brokers"])]
-    command_api: String,
-    /// Base URL of query-api.
-    #[arg(long, required = false, requires = "command_api")]
-    query_api: String,
-    /// `host:port` of nodes of ScyllaDB, separated by commas.
-    #[arg(long, value_delimiter = ',', requires = "command_api")]
-    scylla: Vec<String>,
-    /// Its keyspace, if it is not event_platform.
-    #[arg(long, requires = "command_api")]
-    keyspace: Option<String>,
-    /// `host:port` of Kafka brokers, separated by commas.
-    #[arg(long, value_delimiter = ',', requires = "command_api")]
-    brokers: Vec<String>,
-}
-
-impl From<Elsewhere> for Doors {
-    fn from(elsewhere: Elsewhere) -> Self {
-        let Elsewhere { command_api, query_api, scylla, keyspace, brokers } = elsewhere;
-        let (commands, queries, scylla_nodes) = (command_api, query_api, scylla);
-        let keyspace = keyspace.unwrap_or_else(|| KEYSPACE.to_owned());
-        Self { commands, queries, scylla_nodes, keyspace, brokers, is_shared: true }
-    }
 }
 
 fn main() -> ExitCode {
@@ -106,10 +93,13 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         None => up::up(arguments.data_dir).await,
         Some(Command::Demo { json, elsewhere: None }) => up::demo(arguments.data_dir, json).await,
         Some(Command::Demo { json, elsewhere: Some(elsewhere) }) => {
-            up::demo_elsewhere(&elsewhere.into(), json).await
+            up::demo_elsewhere(&elsewhere.doors()?, json).await
         }
         Some(Command::Bench { json, seconds, idle_seconds }) => {
             up::bench(arguments.data_dir, json, seconds, idle_seconds).await
+        }
+        Some(Command::Load { json, rate, seconds, elsewhere }) => {
+            up::load(elsewhere.doors()?, json, rate, Duration::from_secs(seconds)).await
         }
         Some(Command::Broker { listen, database }) => up::broker(listen.port(), &database).await,
     }

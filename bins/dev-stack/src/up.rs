@@ -132,8 +132,8 @@ pub(crate) async fn demo(data_dir: Option<PathBuf>, json: bool) -> anyhow::Resul
     Ok(())
 }
 
-/// The demo against a system that runs already. It may be on its way up still.
-pub(crate) async fn demo_elsewhere(doors: &Doors, json: bool) -> anyhow::Result<()> {
+/// Waits until both APIs of a system that runs already answer: it may be on its way up still.
+async fn answering(doors: &Doors) -> anyhow::Result<()> {
     let http = HttpClient::default();
     for url in [&doors.commands, &doors.queries] {
         wait_for(&format!("{url} to answer"), UP_LIMIT, || async {
@@ -143,9 +143,32 @@ pub(crate) async fn demo_elsewhere(doors: &Doors, json: bool) -> anyhow::Result<
         })
         .await?;
     }
+    Ok(())
+}
+
+/// The demo against a system that runs already.
+pub(crate) async fn demo_elsewhere(doors: &Doors, json: bool) -> anyhow::Result<()> {
+    answering(doors).await?;
     let report = demo::run(doors, &Narrator { speaks: !json }).await?;
     if json {
         println!("{}", serde_json::to_string(&report)?);
+    }
+    Ok(())
+}
+
+/// A steady load on a system that runs already.
+pub(crate) async fn load(
+    doors: Doors,
+    json: bool,
+    rate: u64,
+    length: Duration,
+) -> anyhow::Result<()> {
+    answering(&doors).await?;
+    let latencies = benchmark::steady(doors, rate, length).await?;
+    if json {
+        println!("{}", serde_json::to_string(&latencies)?);
+    } else {
+        print!("{latencies}");
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ mod load;
 mod meters;
 mod report;
 
-pub use report::{BenchReport, Percentiles};
+pub use report::{BenchReport, Latencies, Percentiles};
 
 use crate::demo::{Doors, Hops};
 use crate::stack::Stack;
@@ -69,4 +69,14 @@ pub async fn run(stack: &Stack, plan: Plan) -> anyhow::Result<BenchReport> {
     tokio::time::sleep(Duration::from_secs(plan.idle_seconds)).await;
     let idle = meters.read().await?.since(&before);
     Ok(BenchReport::new(&paced, &saturated, &work, &idle))
+}
+
+/// Sends commands at a steady rate to a system that runs already and that others may use too. Errs unless every
+/// one of them succeeds and comes to its topic.
+pub async fn steady(doors: Doors, rate: u64, length: Duration) -> anyhow::Result<Latencies> {
+    let hops = Arc::new(Hops::open(&doors).await?);
+    let load = Load::new(doors, hops);
+    let paced = load.open_loop(rate, length).await?;
+    load.drained().await?;
+    Ok(Latencies::new(&paced))
 }

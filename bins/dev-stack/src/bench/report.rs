@@ -6,15 +6,44 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// The result of a benchmark.
+/// What commands at a steady rate saw.
 #[derive(Debug, Serialize)]
-pub struct BenchReport {
+pub struct Latencies {
     /// From the scheduled time of a command to its answer.
     pub answer_ms: Percentiles,
     /// From the answer to the read model, for the commands that were watched.
     pub visible_ms: Percentiles,
     /// From the answer to the topic.
     pub topic_ms: Percentiles,
+}
+
+impl Latencies {
+    pub(super) fn new(paced: &Paced) -> Self {
+        Self {
+            answer_ms: Percentiles::of(&paced.answer_ms),
+            visible_ms: Percentiles::of(&paced.visible_ms),
+            topic_ms: Percentiles::of(&paced.topic_ms),
+        }
+    }
+}
+
+impl fmt::Display for Latencies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let line = |f: &mut fmt::Formatter<'_>, name: &str, of: &Percentiles| {
+            writeln!(f, "{name:<24} p50 {:>8.2} ms   p99 {:>8.2} ms", of.p50, of.p99)
+        };
+        line(f, "command answered", &self.answer_ms)?;
+        line(f, "visible after answer", &self.visible_ms)?;
+        line(f, "on topic after answer", &self.topic_ms)
+    }
+}
+
+/// The result of a benchmark.
+#[derive(Debug, Serialize)]
+pub struct BenchReport {
+    /// At the fixed rate.
+    #[serde(flatten)]
+    pub latencies: Latencies,
     /// Saturated.
     pub commands_per_s: f64,
     /// Device syncs of the engine per command, saturated.
@@ -78,9 +107,7 @@ impl BenchReport {
             (name.clone(), percent(cpu.as_secs_f64()))
         };
         Self {
-            answer_ms: Percentiles::of(&paced.answer_ms),
-            visible_ms: Percentiles::of(&paced.visible_ms),
-            topic_ms: Percentiles::of(&paced.topic_ms),
+            latencies: Latencies::new(paced),
             commands_per_s: round(commands / saturated.elapsed.as_secs_f64()),
             syncs_per_command: round(work.syncs / commands),
             cpu_us_per_command: round(work.cpu_total().as_secs_f64() * 1e6 / commands),
@@ -94,12 +121,7 @@ impl BenchReport {
 
 impl fmt::Display for BenchReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let line = |f: &mut fmt::Formatter<'_>, name: &str, of: &Percentiles| {
-            writeln!(f, "{name:<24} p50 {:>8.2} ms   p99 {:>8.2} ms", of.p50, of.p99)
-        };
-        line(f, "command answered", &self.answer_ms)?;
-        line(f, "visible after answer", &self.visible_ms)?;
-        line(f, "on topic after answer", &self.topic_ms)?;
+        write!(f, "{}", self.latencies)?;
         writeln!(f, "saturated                {:.0} commands/s", self.commands_per_s)?;
         writeln!(f, "device syncs per command {:.2}", self.syncs_per_command)?;
         writeln!(f, "CPU per command          {:.0} µs", self.cpu_us_per_command)?;

@@ -64,12 +64,13 @@ pub struct Seen {
 impl Hops {
     /// Opens the stores of a running system.
     pub async fn open(doors: &Doors) -> anyhow::Result<Self> {
-        let session = SessionBuilder::new()
+        let mut session = SessionBuilder::new()
             .known_nodes(&doors.scylla_nodes)
-            .use_keyspace(&doors.keyspace, true)
-            .build()
-            .await
-            .context("open a session")?;
+            .use_keyspace(&doors.keyspace, true);
+        if let Some(login) = &doors.scylla_login {
+            session = session.user(&login.username, &login.password);
+        }
+        let session = session.build().await.context("open a session")?;
         let stored = session
             .prepare("SELECT event_id, event_type FROM event_store WHERE aggregate_id = ? AND sequence_number = ?")
             .await?;

@@ -26,6 +26,21 @@ use std::time::Duration;
 /// The keyspace that the stack's configuration names.
 pub const KEYSPACE: &str = "event_platform";
 
+/// What the database knows a client by.
+#[derive(Clone)]
+pub struct Login {
+    /// The role.
+    pub username: String,
+    /// Its password.
+    pub password: String,
+}
+
+impl std::fmt::Debug for Login {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Login").field("username", &self.username).finish_non_exhaustive()
+    }
+}
+
 /// Where a running system is entered, and where its stores are looked into.
 #[derive(Debug, Clone)]
 pub struct Doors {
@@ -37,6 +52,8 @@ pub struct Doors {
     pub scylla_nodes: Vec<String>,
     /// Its keyspace.
     pub keyspace: String,
+    /// User name and password, where the database asks for them.
+    pub scylla_login: Option<Login>,
     /// `host:port` of brokers.
     pub brokers: Vec<String>,
     /// Others use the system too, and have: only what comes from now on is looked at.
@@ -50,6 +67,7 @@ impl From<&Addresses> for Doors {
             queries: addresses.query_url(),
             scylla_nodes: vec![addresses.engine.clone()],
             keyspace: KEYSPACE.to_owned(),
+            scylla_login: None,
             brokers: vec![addresses.broker.clone()],
             is_shared: false,
         }
