@@ -1,7 +1,7 @@
 //! The commands that the README names.
 
 use anyhow::Context;
-use harness::binaries;
+use harness::{Plan, World, binaries};
 use serde_json::Value;
 use std::path::Path;
 use std::process::Stdio;
@@ -70,25 +70,33 @@ async fn the_demo_verifies_every_hop_and_leaves_nothing_behind() -> anyhow::Resu
     Ok(())
 }
 
+/// The last line that a command of `dev-stack` prints when it is told where a running system is.
+async fn elsewhere(world: &World, command: &[&str]) -> anyhow::Result<Value> {
+    let addresses = world.stack.addresses();
+    let output = Command::new(binaries().await?.path("dev-stack"))
+        .args(command)
+        .args(["--json", "--command-api", &addresses.command_url()])
+        .args(["--query-api", &addresses.query_url(), "--scylla", &addresses.engine])
+        .args(["--brokers", &addresses.broker])
+        .output()
+        .await?;
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{told}\n{}", String::from_utf8_lossy(&output.stderr));
+    Ok(serde_json::from_str(told.lines().last().unwrap_or_default())?)
+}
+
 /// What a container does against the stack that it was started with.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_demo_runs_against_a_system_that_is_up_and_in_use() -> anyhow::Result<()> {
-    let world = harness::World::start(harness::Plan::default()).await?;
-    let addresses = world.stack.addresses();
-    let program = binaries().await?.path("dev-stack");
+    let world = World::start(Plan::default()).await?;
     // The second time there are records of others on the topics.
     for _ in 0..2 {
-        let output = Command::new(&program)
-            .args(["demo", "--json", "--command-api", &addresses.command_url()])
-            .args(["--query-api", &addresses.query_url(), "--scylla", &addresses.engine])
-            .args(["--brokers", &addresses.broker])
-            .output()
-            .await?;
-        let told = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "{told}\n{}", String::from_utf8_lossy(&output.stderr));
-        let report: Value = serde_json::from_str(told.lines().last().unwrap_or_default())?;
+        let report = elsewhere(&world, &["demo"]).await?;
         assert_eq!((&report["ok"], &report["topic_events"]), (&true.into(), &8.into()), "{report}");
     }
+    let report = elsewhere(&world, &["load", "--rate", "10", "--seconds", "2"]).await?;
+    let counts = ["answer_ms", "topic_ms", "visible_ms"].map(|of| report[of]["count"].as_u64());
+    assert_eq!(counts, [Some(20), Some(20), Some(4)], "{report}");
     world.finish().await
 }
 

@@ -16,6 +16,7 @@ mod outage;
 mod outages;
 mod overload;
 mod poison;
+mod prometheus;
 mod proxies;
 mod recovery;
 mod rest;
