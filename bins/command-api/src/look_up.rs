@@ -54,7 +54,7 @@ async fn look_up<A: Resource, S: Store>(
     let of_aggregate = identity::command_id(A::TYPE, named, &key);
     let command_ids: &[Uuid] =
         if aggregate_id == made { &[of_aggregate, create] } else { &[of_aggregate] };
-    let admitted = api.admission.admit(context.deadline).await;
+    let admitted = api.admission.admit(&context).await;
     let place = admitted.map_err(|refused| problem::not_admitted(refused, Effect::Unknown))?;
     let found = api.store.look_up::<A>(aggregate_id, command_ids, context.deadline).await;
     tell(place, &found, aggregate_id);

@@ -47,6 +47,10 @@ pub(crate) fn not_admitted(refused: Refused, effect: Effect) -> Problem {
             unavailable("overloaded", "waited too long behind other requests; send it again")
         }
         Refused::Deadline => unavailable("deadline_passed", "its time was over before its turn"),
+        Refused::PrincipalLimit { retry_after } => {
+            busy("principal_rate_limited", "too many requests on behalf of this principal")
+                .retry_after(retry_after)
+        }
         Refused::BreakerOpen { retry_after } => {
             unavailable("database_away", "the database answers nobody now; send it again later")
                 .retry_after(retry_after.max(SOON))

@@ -248,7 +248,7 @@ async fn execute<A: Aggregate, B: CommandBody<A>, S: Store>(
     } else {
         identity::command_id(A::TYPE, named, &headers.idempotency_key)
     };
-    let admitted = api.admission.admit(context.deadline).await;
+    let admitted = api.admission.admit(&context).await;
     // Held until the answer is there. "Not done" would be wrong if an earlier sending took effect.
     let place = admitted.map_err(|refused| {
         let at_work = api.store.is_at_work(command_id);
@@ -268,7 +268,7 @@ async fn execute<A: Aggregate, B: CommandBody<A>, S: Store>(
         expected_version: headers.expected_version,
         causation_id: None,
         correlation_id: context.correlation_id,
-        actor: None,
+        actor: context.principal.as_deref().map(str::to_owned),
         trace_parent: context.trace_parent,
     };
     let outcome = api.store.execute::<A>(request, context.deadline).await;

@@ -24,7 +24,7 @@ pub(crate) fn router<S: Store>(
     breaker: Breaker,
 ) -> Router {
     let refused_before_it_began = Some(problem::outcome(Effect::NotDone));
-    let terms = Terms { outcome: refused_before_it_began, within: http.request_timeout() };
+    let terms = Terms::of(http, refused_before_it_began);
     Router::new()
         .merge(commands_of::<Order, S>("orders"))
         .merge(commands_of::<Customer, S>("customers"))

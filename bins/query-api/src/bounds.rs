@@ -44,7 +44,7 @@ async fn bounded(
 ) -> Response {
     // Whom a query is for stands in its path; all pages of a list are one.
     let key = Uuid::new_v5(&Uuid::NAMESPACE_URL, request.uri().path().as_bytes());
-    let place = match bounds.admission.admit(context.deadline).await {
+    let place = match bounds.admission.admit(&context).await {
         Ok(place) => place,
         Err(refused) => return not_admitted(refused).into_response(),
     };

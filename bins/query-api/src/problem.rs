@@ -27,9 +27,11 @@ pub(crate) fn malformed(field: &'static str, detail: impl Into<String>) -> Probl
 pub(crate) fn not_admitted(refused: Refused) -> Problem {
     match refused {
         Refused::QueueFull => {
-            let detail = "too many requests at once";
-            Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", detail)
-                .retry_after(SOON)
+            busy("too_many_requests", "too many requests at once").retry_after(SOON)
+        }
+        Refused::PrincipalLimit { retry_after } => {
+            busy("principal_rate_limited", "too many requests on behalf of this principal")
+                .retry_after(retry_after)
         }
         Refused::QueueWait => unavailable("overloaded", "waited too long behind other requests"),
         Refused::Deadline => unavailable("deadline_passed", "its time was over before its turn"),
@@ -67,6 +69,10 @@ pub(crate) fn of_answer(failure: &serde_json::Error) -> Problem {
 
 fn database_unavailable() -> Problem {
     unavailable("database_unavailable", "the database did not answer; try again")
+}
+
+fn busy(code: &'static str, detail: &'static str) -> Problem {
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, code, detail)
 }
 
 fn unavailable(code: &'static str, detail: &'static str) -> Problem {

@@ -40,7 +40,7 @@ pub(crate) fn router(state: State, http: &HttpConfig, breaker: Breaker) -> Route
     let bounds = Bounds::new(http, breaker);
     let query = |name, handler| bounds.query(name, handler);
     // Queries have no outcome but their answer.
-    let terms = Terms { outcome: None, within: http.request_timeout() };
+    let terms = Terms::of(http, None);
     Router::new()
         .route("/v1/orders", query("orders_by_status", get(orders_by_status)))
         .route("/v1/orders/{id}", query("order", get(order)))

@@ -6,6 +6,7 @@
 
 pub mod admission;
 pub mod context;
+pub mod principals;
 
 mod connections;
 mod metrics;
@@ -16,6 +17,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use axum::Router;
+use governor::{Quota, RateLimiter};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
@@ -29,11 +31,20 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
+use crate::descriptors;
+
 use self::connections::{Arriving, Connection, Connections};
 use self::metrics::METRICS;
+use self::principals::PrincipalsConfig;
 
 /// Least size of a connection's buffer; the HTTP library asks for as much.
 const HEADER_BYTES_MIN: u32 = 8 * 1024;
+
+/// The longest pause after a connection that could not be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Lines in the log about such connections.
+const WARNINGS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(6).expect("not zero");
 
 /// `[http]`
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -44,6 +55,8 @@ pub struct HttpConfig {
     /// Connections served at once; beyond it the one that has waited longest for its client is
     /// closed.
     pub connections_max: NonZeroU32,
+    /// How long a connection may wait for its client at least, before it can be closed for another.
+    pub connection_ms_min: u64,
     /// How long a client may take to send a request's header, or leave a connection idle.
     pub header_timeout_ms: NonZeroU64,
     /// How long a client may take to take an answer in.
@@ -67,6 +80,8 @@ pub struct HttpConfig {
     pub queue_ms_max: u64,
     /// How long a request may wait for its answer; a client may ask for less.
     pub request_timeout_ms: NonZeroU64,
+    /// On whose behalf requests come.
+    pub principals: PrincipalsConfig,
 }
 
 impl HttpConfig {
@@ -78,6 +93,7 @@ impl HttpConfig {
         Self {
             listen,
             connections_max: count(64),
+            connection_ms_min: 20,
             header_timeout_ms: time(5_000),
             answer_timeout_ms: time(5_000),
             drain_timeout_ms: time(1_000),
@@ -89,6 +105,7 @@ impl HttpConfig {
             queue_max: 64,
             queue_ms_max: 250,
             request_timeout_ms: time(5_000),
+            principals: PrincipalsConfig::generous(),
         }
     }
 
@@ -144,7 +161,9 @@ impl HttpServer {
         config: HttpConfig,
         shutdown: CancellationToken,
     ) -> Self {
-        let connections = Connections::new(config.connections_max.get() as usize);
+        let room = descriptors::room_for(config.connections_max.get());
+        let moment = Duration::from_millis(config.connection_ms_min);
+        let connections = Connections::new(room as usize, moment);
         let listener = Mutex::new(Some(listener));
         let tasks = TaskTracker::new();
         Self { shared: Arc::new(Shared { listener, router, config, shutdown, connections, tasks }) }
@@ -171,6 +190,7 @@ impl HttpServer {
 
     async fn accept(&self, listener: &TcpListener) {
         let Shared { router, config, shutdown, connections, tasks, .. } = &*self.shared;
+        let warnings = RateLimiter::direct(Quota::per_minute(WARNINGS_PER_MINUTE));
         loop {
             match listener.accept().await {
                 Ok((stream, peer)) => {
@@ -181,10 +201,11 @@ impl HttpServer {
                     ));
                 }
                 Err(error) => {
-                    warn!(%error, "connection cannot be accepted");
+                    if warnings.check().is_ok() {
+                        warn!(%error, "connection cannot be accepted");
+                    }
                     // Out of file descriptors: one less may help; accepting again at once would spin.
-                    connections.make_room();
-                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    connections.one_less(ACCEPT_PAUSE).await;
                 }
             }
         }

@@ -12,6 +12,7 @@
 //! This crate knows no aggregate, and no table but `schema_migrations` and `settings`.
 
 mod breaker;
+mod descriptors;
 mod error_class;
 mod process;
 mod readiness;

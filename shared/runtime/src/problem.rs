@@ -218,9 +218,7 @@ mod tests {
     use serde_json::Value;
 
     async fn documented(problem: Problem) -> (Response, Value) {
-        let deadline = tokio::time::Instant::now();
-        let context =
-            RequestContext { correlation_id: Uuid::from_u128(7), trace_parent: None, deadline };
+        let context = RequestContext::until(tokio::time::Instant::now());
         let response = problem.document(problem.clone().into_response(), &context, None);
         let (parts, body) = response.into_parts();
         let bytes = axum::body::to_bytes(body, 10_000).await.expect("a body in memory");

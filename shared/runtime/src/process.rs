@@ -28,7 +28,7 @@ use crate::session::ScyllaConfig;
 use crate::shutdown::Stopped;
 use crate::supervisor::Supervisor;
 use crate::telemetry::chain;
-use crate::{admin, process_metrics, session, shutdown, telemetry, traces};
+use crate::{admin, descriptors, process_metrics, session, shutdown, telemetry, traces};
 
 /// Exit code of a bad configuration.
 const EXIT_CONFIG: u8 = 64;
@@ -87,6 +87,7 @@ where
         return refuse(name, &error);
     }
     telemetry::log_panics();
+    descriptors::raise_limit();
     let result = start_and_run(name, loaded, arguments.parent_pipe, run);
     traces::flush();
     match result {

@@ -3,6 +3,7 @@
 
 use super::*;
 use futures::poll;
+use runtime::http::principals::PrincipalsConfig;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -124,4 +125,36 @@ async fn a_client_that_goes_away_leaves_its_place() {
     }
     let mut second = std::pin::pin!(server.send(other("second").into()));
     assert!(poll!(second.as_mut()).is_pending(), "it has the place");
+}
+
+#[tokio::test]
+async fn a_principal_who_sends_too_many_is_refused_and_nobody_else() {
+    let one = NonZeroU32::MIN;
+    let principals = PrincipalsConfig { requests_per_second: one, burst: one, ..http().principals };
+    let server = Server::bounded(&HttpConfig { principals, ..http() }, &limits());
+    let by = |actor: &str, key: &str| other(key).header("x-actor", actor);
+    server.accepts(by("ada", "first")).await;
+    let refused = server.send(by("ada", "second").into()).await;
+    refused.is_problem(429, "principal_rate_limited");
+    assert_eq!(refused.body["outcome"], "not_done");
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    server.accepts(by("bob", "third")).await;
+    for key in ["fourth", "fifth"] {
+        server.accepts(other(key)).await;
+    }
+    let actors: Vec<_> = server.store.executed().into_iter().map(|done| done.actor).collect();
+    assert_eq!(actors, [Some("ada".to_owned()), Some("bob".to_owned()), None, None]);
+}
+
+#[tokio::test]
+async fn a_limited_principal_is_not_told_not_done_of_what_is_at_work() {
+    let one = NonZeroU32::MIN;
+    let principals = PrincipalsConfig { requests_per_second: one, burst: one, ..http().principals };
+    let server = Server::bounded(&HttpConfig { principals, ..http() }, &limits());
+    let _gate = server.store.hold();
+    let mut first = std::pin::pin!(server.send(create().header("x-actor", "ada").into()));
+    assert!(poll!(first.as_mut()).is_pending());
+    let again = server.send(create().header("x-actor", "ada").into()).await;
+    again.is_problem(429, "principal_rate_limited");
+    assert_eq!(again.body["outcome"], "unknown");
 }

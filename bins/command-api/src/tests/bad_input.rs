@@ -226,6 +226,9 @@ async fn headers_that_are_missing_or_malformed() {
         let ask = create().header("x-correlation-id", id);
         check(ask, 400, "malformed_correlation_id", None).await;
     }
+    for actor in ["", "a b", "ä", &"a".repeat(129)] {
+        check(create().header("x-actor", actor), 400, "malformed_actor", None).await;
+    }
     let media = "unsupported_media_type";
     check(create().without("content-type"), 415, media, None).await;
     for kind in ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", ""] {

@@ -35,6 +35,7 @@ pub(super) struct Executed {
     pub(super) command_id: Uuid,
     pub(super) correlation_id: Uuid,
     pub(super) trace_parent: Option<String>,
+    pub(super) actor: Option<String>,
 }
 
 /// How the next command fails.
@@ -103,6 +104,7 @@ impl Store for FakeStore {
             command_id: request.command_id,
             correlation_id: request.correlation_id,
             trace_parent: request.trace_parent.clone(),
+            actor: request.actor.clone(),
         });
         if let Some(fails) = inner.fails.take() {
             return Err(failed::<A>(fails, request.aggregate_id, request.command_id));

@@ -54,7 +54,7 @@ fn gated(name: &'static str, config: &HttpConfig, gate: &Arc<Semaphore>) -> Rout
         let _permit = gate.acquire().await.expect("never closed");
         "through"
     });
-    let terms = Terms { outcome: None, within: config.request_timeout() };
+    let terms = Terms::of(config, None);
     Router::new()
         .route("/gated", Bounds::new(config, breaker()).query(name, handler))
         .layer(from_fn_with_state(terms, in_context))

@@ -17,13 +17,16 @@ use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use super::HttpConfig;
+use super::context::RequestContext;
 use super::metrics::METRICS;
+use super::principals::Principals;
 use crate::breaker::{Breaker, BreakerOpen, Pass};
 
 /// The bounds, shared by all requests of a port. Cheap to clone; all clones are one.
 #[derive(Debug, Clone)]
 pub struct Admission {
     shared: Arc<Shared>,
+    principals: Principals,
     breaker: Breaker,
 }
 
@@ -71,6 +74,11 @@ pub enum Refused {
     QueueWait,
     /// Its own deadline passed before its turn came.
     Deadline,
+    /// Its principal sent too many.
+    PrincipalLimit {
+        /// When they may send one more.
+        retry_after: Duration,
+    },
     /// The database answers nobody now.
     BreakerOpen {
         /// When it is asked again; zero while somebody is finding out.
@@ -79,14 +87,16 @@ pub enum Refused {
 }
 
 impl Refused {
-    pub(super) const LABELS: [&str; 4] = ["queue_full", "queue_wait", "deadline", "breaker_open"];
+    pub(super) const LABELS: [&str; 5] =
+        ["queue_full", "queue_wait", "deadline", "principal_limit", "breaker_open"];
 
     pub(super) fn label(self) -> &'static str {
         match self {
             Self::QueueFull => Self::LABELS[0],
             Self::QueueWait => Self::LABELS[1],
             Self::Deadline => Self::LABELS[2],
-            Self::BreakerOpen { .. } => Self::LABELS[3],
+            Self::PrincipalLimit { .. } => Self::LABELS[3],
+            Self::BreakerOpen { .. } => Self::LABELS[4],
         }
     }
 }
@@ -104,12 +114,20 @@ impl Admission {
             wait: Duration::from_millis(config.queue_ms_max),
             limit: Mutex::new(limit),
         };
-        Self { shared: Arc::new(shared), breaker }
+        let principals = Principals::new(&config.principals);
+        Self { shared: Arc::new(shared), principals, breaker }
     }
 
-    /// A place, in order of arrival. Waits for one as long as the bounds and `deadline` let it.
-    pub async fn admit(&self, deadline: Instant) -> Result<Place, Refused> {
-        let place = self.place(deadline).await;
+    /// A place, in order of arrival. Waits for one as long as the bounds and the request's deadline let
+    /// it, unless its principal has sent too many.
+    pub async fn admit(&self, context: &RequestContext) -> Result<Place, Refused> {
+        let place = match &context.principal {
+            Some(principal) => match self.principals.take(principal).await {
+                Ok(()) => self.place(context.deadline).await,
+                Err(retry_after) => Err(Refused::PrincipalLimit { retry_after }),
+            },
+            None => self.place(context.deadline).await,
+        };
         if let Err(refused) = place {
             METRICS.shed.with_label_values(&[refused.label()]).inc();
         }
@@ -280,28 +298,29 @@ mod tests {
         Breaker::new(Target::Database, BreakerConfig { failing_keys_min: 2, pause }, None)
     }
 
-    fn in_ms(ms: u64) -> Instant {
-        Instant::now() + Duration::from_millis(ms)
+    fn in_ms(ms: u64) -> RequestContext {
+        RequestContext::until(Instant::now() + Duration::from_millis(ms))
     }
 
     #[tokio::test(start_paused = true)]
     async fn one_works_one_waits_and_the_next_is_refused_at_once() {
         let admission = admission(1, 1, 100);
-        let first = admission.admit(in_ms(1_000)).await.expect("a free place");
-        let mut second = std::pin::pin!(admission.admit(in_ms(1_000)));
+        let first = admission.admit(&in_ms(1_000)).await.expect("a free place");
+        let patient = in_ms(1_000);
+        let mut second = std::pin::pin!(admission.admit(&patient));
         assert!(futures::poll!(second.as_mut()).is_pending());
         let before = Instant::now();
-        assert_eq!(admission.admit(in_ms(1_000)).await.expect_err("full"), Refused::QueueFull);
+        assert_eq!(admission.admit(&in_ms(1_000)).await.expect_err("full"), Refused::QueueFull);
         assert_eq!(before.elapsed(), Duration::ZERO);
         drop(first);
         drop(second.await.expect("its turn"));
-        drop(admission.admit(in_ms(1_000)).await.expect("a free place again"));
+        drop(admission.admit(&in_ms(1_000)).await.expect("a free place again"));
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_wait_ends_with_the_bound_or_the_deadline_whichever_is_first() {
         let admission = admission(1, 8, 100);
-        let _first = admission.admit(in_ms(1_000)).await.expect("a free place");
+        let _first = admission.admit(&in_ms(1_000)).await.expect("a free place");
         let cases = [
             (1_000, 100, Refused::QueueWait),
             (30, 30, Refused::Deadline),
@@ -309,7 +328,7 @@ mod tests {
         ];
         for (deadline, waited, refused) in cases {
             let before = Instant::now();
-            assert_eq!(admission.admit(in_ms(deadline)).await.expect_err("full"), refused);
+            assert_eq!(admission.admit(&in_ms(deadline)).await.expect_err("full"), refused);
             let elapsed = before.elapsed().as_millis();
             assert!(elapsed.abs_diff(waited) <= 1, "{elapsed} ms instead of {waited}");
         }
@@ -319,43 +338,46 @@ mod tests {
     async fn while_the_database_is_away_one_at_a_time_finds_out_and_the_others_are_refused() {
         let admission = admission(1, 8, 100);
         for key in 1..=2 {
-            let place = admission.admit(in_ms(1_000)).await.expect("a free place");
+            let place = admission.admit(&in_ms(1_000)).await.expect("a free place");
             place.failed(Uuid::from_u128(key));
         }
-        let refused = admission.admit(in_ms(1_000)).await.expect_err("open");
+        let refused = admission.admit(&in_ms(1_000)).await.expect_err("open");
         let Refused::BreakerOpen { retry_after } = refused else { panic!("{refused:?}") };
         tokio::time::sleep(retry_after).await;
-        let probe = admission.admit(in_ms(1_000)).await.expect("the probe");
-        let refused = admission.admit(in_ms(1_000)).await.expect_err("somebody is finding out");
+        let probe = admission.admit(&in_ms(1_000)).await.expect("the probe");
+        let refused = admission.admit(&in_ms(1_000)).await.expect_err("somebody is finding out");
         assert_eq!(refused, STILL_OPEN);
         probe.succeeded();
-        let _place = admission.admit(in_ms(1_000)).await.expect("closed again");
+        let _place = admission.admit(&in_ms(1_000)).await.expect("closed again");
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_waited_while_the_breaker_opened_is_refused_too_and_a_probe_needs_no_place() {
         let admission = admission(2, 8, 1_000);
-        let places = [admission.admit(in_ms(1_000)).await, admission.admit(in_ms(1_000)).await];
-        let mut waiting = std::pin::pin!(admission.admit(in_ms(1_000)));
+        let places = [admission.admit(&in_ms(1_000)).await, admission.admit(&in_ms(1_000)).await];
+        let patient = in_ms(1_000);
+        let mut waiting = std::pin::pin!(admission.admit(&patient));
         assert!(futures::poll!(waiting.as_mut()).is_pending());
         for (key, place) in (1..).zip(places) {
             place.expect("a free place").failed(Uuid::from_u128(key));
         }
         assert_eq!(waiting.await.expect_err("open"), STILL_OPEN);
         tokio::time::sleep(Duration::from_millis(100)).await;
-        let probe = admission.admit(in_ms(1_000)).await.expect("the probe");
+        let probe = admission.admit(&in_ms(1_000)).await.expect("the probe");
         assert!(probe.permit.is_none());
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_goes_away_while_waiting_leaves_the_queue() {
         let admission = admission(1, 1, 100);
-        let first = admission.admit(in_ms(1_000)).await.expect("a free place");
+        let first = admission.admit(&in_ms(1_000)).await.expect("a free place");
         {
-            let mut gone = std::pin::pin!(admission.admit(in_ms(1_000)));
+            let patient = in_ms(1_000);
+            let mut gone = std::pin::pin!(admission.admit(&patient));
             assert!(futures::poll!(gone.as_mut()).is_pending());
         }
-        let mut second = std::pin::pin!(admission.admit(in_ms(1_000)));
+        let patient = in_ms(1_000);
+        let mut second = std::pin::pin!(admission.admit(&patient));
         assert!(futures::poll!(second.as_mut()).is_pending());
         drop(first);
         drop(second.await.expect("its turn"));

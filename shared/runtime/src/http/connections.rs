@@ -3,18 +3,20 @@
 //! A connection *waits for its client* from its beginning until a request has arrived with its whole
 //! body, and again from the answer on until the next one. When all places are taken, the connection
 //! that has waited longest is closed for the new one: who sends its header or body drop by drop, does
-//! not read its answer, or just sits there, gives way to whoever comes. What is being worked on is
-//! never closed.
+//! not read its answer, or just sits there, gives way to whoever comes. Each is given a moment at least, so
+//! that in a burst of newcomers nobody is closed whose request is on its way; until then the next one
+//! waits to be accepted. What is being worked on is never closed.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
 use hyper::body::{Frame, Incoming, SizeHint};
 use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::metrics::METRICS;
@@ -23,6 +25,8 @@ use super::metrics::METRICS;
 #[derive(Debug)]
 pub(super) struct Connections {
     max: usize,
+    /// How long a connection may wait for its client before it can be closed to make room.
+    moment: Duration,
     inner: Mutex<Inner>,
     freed: Notify,
 }
@@ -46,8 +50,8 @@ pub(super) struct Connection {
 }
 
 impl Connections {
-    pub(super) fn new(max: usize) -> Arc<Self> {
-        Arc::new(Self { max, inner: Mutex::default(), freed: Notify::new() })
+    pub(super) fn new(max: usize, moment: Duration) -> Arc<Self> {
+        Arc::new(Self { max, moment, inner: Mutex::default(), freed: Notify::new() })
     }
 
     /// A place for a new connection, as soon as there is one.
@@ -58,8 +62,11 @@ impl Connections {
             if let Some(connection) = self.try_enter() {
                 return connection;
             }
-            self.make_room();
-            freed.await;
+            match self.make_room() {
+                // One is on its way out, or all are worked on.
+                None => freed.await,
+                Some(then) => _ = timeout_at(then, freed).await,
+            }
         }
     }
 
@@ -80,12 +87,27 @@ impl Connections {
         Some(connection)
     }
 
-    /// Closes the connection that has waited longest, if one waits.
-    pub(super) fn make_room(&self) {
-        if let Some((_, cut)) = self.lock().waiting.pop_first() {
-            METRICS.cut_to_make_room.inc();
-            cut.cancel();
+    /// Closes the connection that has waited longest, if one waits and has had its moment; else gives
+    /// when it will have.
+    fn make_room(&self) -> Option<Instant> {
+        let mut inner = self.lock();
+        let first = inner.waiting.first_entry()?;
+        let then = first.key().0 + self.moment;
+        if then > Instant::now() {
+            return Some(then);
         }
+        METRICS.cut_to_make_room.inc();
+        first.remove().cancel();
+        None
+    }
+
+    /// The same, and returns when one is gone, at the latest after `pause`.
+    pub(super) async fn one_less(&self, pause: Duration) {
+        let freed = self.freed.notified();
+        // Perhaps none waited for its client, or what is missing is not a connection's.
+        let latest = Instant::now() + pause;
+        let until = self.make_room().map_or(latest, |then| then.min(latest));
+        let _ = timeout_at(until, freed).await;
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -178,11 +200,10 @@ impl HttpBody for Arriving {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[tokio::test(start_paused = true)]
     async fn who_has_waited_longest_makes_room() {
-        let all = Connections::new(2);
+        let all = Connections::new(2, Duration::ZERO);
         let (first, second) = (all.enter().await, all.enter().await);
         tokio::time::advance(Duration::from_millis(1)).await;
         // It had a request since, so the second has waited longer.
@@ -196,9 +217,25 @@ mod tests {
         third.await;
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_newcomer_has_a_moment_to_send_its_request() {
+        let moment = Duration::from_millis(100);
+        let all = Connections::new(1, moment);
+        let first = all.enter().await;
+        let began = Instant::now();
+        let mut second = std::pin::pin!(all.enter());
+        tokio::select! {
+            _ = second.as_mut() => panic!("there is no room"),
+            () = first.cut.cancelled() => {}
+        }
+        assert!(began.elapsed().abs_diff(moment) <= Duration::from_millis(1));
+        drop(first);
+        second.await;
+    }
+
     #[tokio::test]
     async fn what_is_worked_on_is_never_closed() {
-        let all = Connections::new(1);
+        let all = Connections::new(1, Duration::ZERO);
         let busy = all.enter().await;
         busy.works();
         let mut next = std::pin::pin!(all.enter());

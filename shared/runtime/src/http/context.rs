@@ -1,6 +1,7 @@
 //! What every request has, whatever becomes of it: a correlation id that comes back with the
 //! answer, the trace it belongs to, a line in the log, and a problem document when it is refused.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
@@ -11,7 +12,9 @@ use tokio::time::Instant;
 use tracing::{Instrument, debug, warn};
 use uuid::Uuid;
 
+use crate::http::HttpConfig;
 use crate::http::metrics::METRICS;
+use crate::http::principals::PrincipalHeader;
 use crate::problem::Problem;
 use crate::traces;
 
@@ -22,12 +25,23 @@ const PREFER: HeaderName = HeaderName::from_static("prefer");
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
 /// What all requests of a router have in common.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Terms {
     /// The outcome of requests whose problem tells none, for routers whose requests have outcomes.
     pub outcome: Option<&'static str>,
     /// How long a request may wait for its answer.
     pub within: Duration,
+    /// Where the gateway names the principal.
+    pub principal: PrincipalHeader,
+}
+
+impl Terms {
+    /// Those of a port whose problems have this outcome where they tell none.
+    #[must_use]
+    pub fn of(config: &HttpConfig, outcome: Option<&'static str>) -> Self {
+        let principal = config.principals.header.clone();
+        Self { outcome, within: config.request_timeout(), principal }
+    }
 }
 
 /// Where a request belongs. Handlers find it among the request's extensions.
@@ -38,12 +52,21 @@ pub struct RequestContext {
     /// The W3C trace context: of the request's own span while traces are sent, else the client's, where
     /// it sent a valid one.
     pub trace_parent: Option<String>,
+    /// On whose behalf it comes, where a gateway says so.
+    pub principal: Option<Arc<str>>,
     /// When the client stops waiting. Whatever waits for something on its behalf stops then, and
     /// says whether anything was done.
     pub deadline: Instant,
 }
 
 impl RequestContext {
+    /// Of a request that nobody sent over HTTP.
+    #[cfg(test)]
+    pub(crate) fn until(deadline: Instant) -> Self {
+        let correlation_id = Uuid::from_u128(7);
+        Self { correlation_id, trace_parent: None, principal: None, deadline }
+    }
+
     /// What a person searches for: the trace, or what stands for it when there is none.
     #[must_use]
     pub fn trace_id(&self) -> String {
@@ -66,12 +89,14 @@ pub async fn in_context(State(terms): State<Terms>, mut request: Request, next: 
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     let span = traces::request(method.as_str(), &path, correlation_id, clients.as_deref());
+    let principal = terms.principal.read(request.headers());
     let context = RequestContext {
         deadline: started + wait.unwrap_or(terms.within),
         correlation_id,
         trace_parent: traces::trace_parent(&span).or(clients),
+        principal: principal.as_ref().ok().cloned().flatten(),
     };
-    let response = match given {
+    let response = match given.and(principal) {
         Ok(_) => {
             request.extensions_mut().insert(context.clone());
             next.run(request).instrument(span.clone()).await
