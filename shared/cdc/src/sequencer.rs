@@ -87,7 +87,8 @@ impl Sequencer {
             config.blocked_aggregates_max,
             config.events_per_aggregate_max,
         );
-        let lonely = parts.consumers.iter().map(|_| Mutex::default()).collect();
+        let several = config.breaker.failing_keys_min;
+        let lonely = parts.consumers.iter().map(|_| Mutex::new(Lonely::new(several))).collect();
         Self {
             shared: Arc::new(Shared {
                 parts,
@@ -326,7 +327,7 @@ impl Shared {
         true
     }
 
-    /// Whether the target refuses this aggregate only, and has done so often enough.
+    /// Whether the target refuses only a few, and has refused this aggregate often enough.
     fn is_lonely(&self, key: LaneKey) -> bool {
         let alone = lock(&self.lonely[key.consumer]).failed(key.aggregate_id);
         alone >= self.config.lonely_failures_max

@@ -19,6 +19,11 @@ const GENERATION: u32 = 1;
 /// How many statements are kept prepared; a projection has a handful of shapes.
 const PREPARED_MAX: u64 = 256;
 
+/// The stored name of the consumer that runs a projection.
+pub(crate) fn consumer_of(projection: &str) -> String {
+    format!("{projection}@{GENERATION}")
+}
+
 /// The consumer that runs one projection.
 pub struct Projector<P> {
     projection: P,
@@ -32,7 +37,7 @@ impl<P: Projection> Projector<P> {
     pub fn new(projection: P, session: Arc<Session>) -> Self {
         Self {
             projection,
-            consumer: format!("{}@{GENERATION}", P::NAME),
+            consumer: consumer_of(P::NAME),
             session,
             statements: Cache::new(PREPARED_MAX),
         }

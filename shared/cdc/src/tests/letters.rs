@@ -321,15 +321,40 @@ async fn who_alone_cannot_be_reached_gets_a_letter_of_class_transport() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_several_aggregates_fail_there_are_no_letters() {
+async fn a_few_that_cannot_be_reached_get_letters_and_others_go_on() {
     let world = World::new();
     let (bad, worse, good) = (aggregate(1), aggregate(2), aggregate(3));
     let consumer = Recorder::new("c", &world)
-        .refusing(move |event| (event.aggregate_id != good).then(|| transport("down")));
-    let config = CdcConfig { lonely_failures_max: 2, ..CdcConfig::default() };
+        .refusing(move |event| (event.aggregate_id != good).then(|| transport("too large")));
+    let config = CdcConfig { lonely_failures_max: 4, ..CdcConfig::default() };
     let sequencer = sequencer(&world, vec![consumer], &config);
-    submit_all(&sequencer, &world.commit(bad, 1)).await;
-    submit_all(&sequencer, &world.commit(worse, 1)).await;
+    let events = [bad, worse].map(|id| world.commit(id, 1).remove(0));
+    submit_all(&sequencer, &events).await;
+    while world.letters_of("c").len() < 2 {
+        submit_all(&sequencer, &world.commit(good, 1)).await;
+        tokio::time::sleep(seconds(1)).await;
+        assert!(world.tails().iter().all(|(_, tail)| *tail < 100), "no letters");
+    }
+    for event in &events {
+        // The confirm pass need not wait for them.
+        settle(&sequencer, event).await;
+        let letter = world.letter("c", event.aggregate_id).expect("a letter");
+        assert_eq!(letter.refusal.class, ErrorClass::Transport);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_as_many_fail_as_open_the_breaker_there_are_no_letters() {
+    let world = World::new();
+    let config = CdcConfig { lonely_failures_max: 2, ..CdcConfig::default() };
+    let several = config.breaker.failing_keys_min;
+    let good = aggregate(99);
+    let consumer = Recorder::new("c", &world)
+        .refusing(move |event| (event.aggregate_id != good).then(|| transport("down")));
+    let sequencer = sequencer(&world, vec![consumer], &config);
+    for bad in 1..=several {
+        submit_all(&sequencer, &world.commit(aggregate(bad.into()), 1)).await;
+    }
     for _ in 0..200 {
         submit_all(&sequencer, &world.commit(good, 1)).await;
         tokio::time::sleep(seconds(1)).await;

@@ -1,10 +1,13 @@
 //! The audit in the background: every aggregate of this process's slots, again and again, slowly.
 //!
-//! What differs is looked at once more after the safety interval and a while. If it still does, it is
-//! counted and said, once for as long as it stays the same.
+//! What differs is looked at once more after the safety interval and a while, and again for as long as the
+//! projection has not come so far: who lags behind is not wrong, and other metrics say that it lags. If it
+//! still differs then, it is counted and said, once for as long as it stays the same.
 
-use super::{Audit, Drift, LookError};
+use super::{Audit, Drift};
 use crate::metrics::{AUDITED, DRIFT};
+use crate::projector::consumer_of;
+use cdc::{HandleError, Handled};
 use domain::Version;
 use event_store::audit::{AuditError, AuditReader, NextPage};
 use runtime::{Backoff, BackoffConfig, CancellationToken, Settings, chain};
@@ -86,13 +89,19 @@ async fn audit<F: Fn() -> BTreeSet<u32> + Send>(deps: AuditDeps<F>) {
             Err(error) => pause(&mut backoff, &error).await,
         }
     };
+    let handled = loop {
+        match Handled::open(deps.session.clone()).await {
+            Ok(handled) => break handled,
+            Err(error) => pause(&mut backoff, &error).await,
+        }
+    };
     let audit = Audit::new(deps.session.clone(), reader.clone());
     for (projection, _) in audit.tables() {
         // So that the series is there before the first drift.
         DRIFT.with_label_values(&[projection]);
     }
     let mut rounds =
-        Rounds { deps, reader, audit, pending: VecDeque::new(), known: HashMap::new() };
+        Rounds { deps, reader, handled, audit, pending: VecDeque::new(), known: HashMap::new() };
     loop {
         rounds.round().await;
         let next = Instant::now() + Duration::from_millis(rounds.deps.config.round_pause_ms);
@@ -104,7 +113,7 @@ async fn audit<F: Fn() -> BTreeSet<u32> + Send>(deps: AuditDeps<F>) {
     }
 }
 
-async fn pause(backoff: &mut Backoff, error: &AuditError) {
+async fn pause(backoff: &mut Backoff, error: &(dyn std::error::Error + Send + Sync + 'static)) {
     if backoff.attempts().is_power_of_two() {
         warn!(attempts = backoff.attempts(), error = %chain(error), "audit interrupted, trying again");
     }
@@ -121,6 +130,7 @@ struct Pending {
 struct Rounds<F> {
     deps: AuditDeps<F>,
     reader: AuditReader,
+    handled: Handled,
     audit: Audit,
     /// In the order in which they are due.
     pending: VecDeque<Pending>,
@@ -174,10 +184,16 @@ impl<F: Fn() -> BTreeSet<u32> + Send> Rounds<F> {
         }
         let is_known = self.known.get(&aggregate_id) == Some(&look.drifts)
             || self.pending.iter().any(|pending| pending.aggregate_id == aggregate_id);
-        if !is_known && self.pending.len() < self.deps.config.differences_max {
+        if !is_known {
+            self.look_later(aggregate_id, look.version);
+        }
+    }
+
+    fn look_later(&mut self, aggregate_id: Uuid, version: Version) {
+        if self.pending.len() < self.deps.config.differences_max {
             let wait = Duration::from_millis(self.deps.config.recheck_ms);
             let due = Instant::now() + self.deps.settings.safety_interval + wait;
-            self.pending.push_back(Pending { aggregate_id, version: look.version, due });
+            self.pending.push_back(Pending { aggregate_id, version, due });
         }
     }
 
@@ -187,11 +203,41 @@ impl<F: Fn() -> BTreeSet<u32> + Send> Rounds<F> {
             let Some(Pending { aggregate_id, version, .. }) = self.pending.pop_front() else {
                 return;
             };
-            match self.audit.look(aggregate_id, Some(version)).await {
-                Ok(look) => self.count(aggregate_id, look.drifts),
+            let drifts = match self.audit.look(aggregate_id, Some(version)).await {
+                Ok(look) => look.drifts,
+                Err(error) => {
+                    skipped(aggregate_id, &error);
+                    continue;
+                }
+            };
+            match self.handled_of(aggregate_id, version, drifts).await {
+                Ok((drifts, is_all)) => {
+                    self.count(aggregate_id, drifts);
+                    if !is_all {
+                        self.look_later(aggregate_id, version);
+                    }
+                }
                 Err(error) => skipped(aggregate_id, &error),
             }
         }
+    }
+
+    /// Those drifts whose projection has handled the version, and whether that is all of them.
+    async fn handled_of(
+        &self,
+        aggregate_id: Uuid,
+        version: Version,
+        drifts: Vec<Drift>,
+    ) -> Result<(Vec<Drift>, bool), HandleError> {
+        let (found, mut handled) = (drifts.len(), Vec::new());
+        for drift in drifts {
+            let consumer = consumer_of(drift.projection);
+            if self.handled.version(aggregate_id, &consumer).await? >= version.0 {
+                handled.push(drift);
+            }
+        }
+        let is_all = handled.len() == found;
+        Ok((handled, is_all))
     }
 
     fn count(&mut self, aggregate_id: Uuid, drifts: Vec<Drift>) {
@@ -208,6 +254,6 @@ impl<F: Fn() -> BTreeSet<u32> + Send> Rounds<F> {
 }
 
 /// The next round comes by again.
-fn skipped(aggregate_id: Uuid, error: &LookError) {
+fn skipped(aggregate_id: Uuid, error: &(dyn std::error::Error + 'static)) {
     debug!(%aggregate_id, error = %chain(error), "aggregate not audited");
 }

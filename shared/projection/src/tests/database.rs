@@ -29,9 +29,8 @@ impl Database {
             settings: SettingsConfig { slots: 4, safety_interval_ms: 10_000 },
             claim_timeout: Duration::from_secs(10),
         };
-        apply(&session, "projection_test", &config, &[event_store::MIGRATIONS, MIGRATIONS])
-            .await
-            .expect("migrate");
+        let sets = [event_store::MIGRATIONS, cdc::MIGRATIONS, MIGRATIONS];
+        apply(&session, "projection_test", &config, &sets).await.expect("migrate");
         Self { server, session: Arc::new(session), _directory: directory }
     }
 
