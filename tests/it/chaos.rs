@@ -6,13 +6,13 @@ use harness::{ChaosOptions, alone, chaos, hooked_binaries};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// Each of the first four runs. A machine that is busy otherwise gets fewer commands done in a minute:
+/// Each of the first four runs. A machine that is busy otherwise gets fewer commands done in that time:
 /// there the others follow until there were enough.
 const SEEDS: [u64; 7] = [101, 202, 303, 404, 505, 606, 707];
 const SEEDS_MIN: usize = 4;
 const COMMANDS_MIN: usize = 20_000;
 /// How long the faults of one seed last.
-const LENGTH: Duration = Duration::from_secs(60);
+const LENGTH: Duration = Duration::from_secs(45);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_promise_holds_under_chaos() -> anyhow::Result<()> {

@@ -3,13 +3,11 @@
 
 use anyhow::{Context, ensure};
 use dev_stack::{Process, Signal, wait_for};
-use futures::future::join_all;
 use harness::outages::{all_is_well, life, plan, poison, series, shown_version, until};
 use harness::outages::{survives_poison_storm, survives_without_broker, survives_without_database};
-use harness::{PoisonEffect, Poisoned, World, hooked_binaries, letters};
-use hyper::Method;
+use harness::{PoisonEffect, Poisoned, World, hooked_binaries, letters, survives_rare_poison};
 use scylla::client::session::Session;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -129,14 +127,8 @@ async fn while_the_letters_cannot_be_stored_their_aggregates_wait_and_no_other()
         if at_work.len() == CONSUMERS * SLOTS { Ok(()) } else { Err(format!("{at_work:?}")) }
     })
     .await?;
-    let port = world.stack.addresses().engine_faults.clone().context("a fault port")?;
-    let faults = format!("http://{port}/faults");
-    let rule: Value =
-        json!({"kind": "unavailable", "table": "dead_letter_queue", "count": 1_000_000});
-    let headers = [("content-type", "application/json")];
-    let set =
-        client.http.request(Method::POST, &faults, &headers, Some(rule.to_string().into())).await?;
-    ensure!(set.status.is_success(), "{} {}", set.status, set.body);
+    let rule = json!({"kind": "unavailable", "table": "dead_letter_queue", "count": 1_000_000});
+    world.add_fault(&rule).await?;
     let events = Poisoned::OfType("OrderItemsUpdated".to_owned());
     world.poison(&[poison("orders@1", events, PoisonEffect::Refuse)])?;
     let bad = life(&client, 2).await?;
@@ -151,8 +143,7 @@ async fn while_the_letters_cannot_be_stored_their_aggregates_wait_and_no_other()
         })
         .await?;
     }
-    let cleared = client.http.request(Method::DELETE, &faults, &[], None).await?;
-    ensure!(cleared.status.is_success(), "{} {}", cleared.status, cleared.body);
+    world.clear_faults().await?;
     until(&session, "the letter to be stored", |found| {
         found.len() == 1 && found[0].aggregate_id == bad && found[0].version == 2
     })
@@ -163,90 +154,10 @@ async fn while_the_letters_cannot_be_stored_their_aggregates_wait_and_no_other()
     world.finish_after(|_| true).await
 }
 
-/// Upper bounds of a histogram's buckets and how many observations lie below each.
-async fn buckets(world: &World, process: Process, name: &str) -> Vec<(f64, f64)> {
-    let address = world.stack.addresses().metrics(process).unwrap_or_default();
-    let answer = world.client(0).http.get(&format!("http://{address}/metrics")).await;
-    let text = answer.map(|answer| answer.body.as_str().unwrap_or_default().to_owned());
-    let text = text.unwrap_or_default();
-    let mut found: Vec<(f64, f64)> = Vec::new();
-    for line in text.lines().filter(|line| line.starts_with(&format!("{name}_bucket"))) {
-        let Some((_, bound)) = line.split_once("le=\"") else { continue };
-        let bound = bound.split('"').next().unwrap_or_default();
-        let bound: f64 = if bound == "+Inf" { f64::INFINITY } else { bound.parse().unwrap_or(0.0) };
-        let count = line.rsplit(' ').next().and_then(|count| count.parse().ok()).unwrap_or(0.0);
-        match found.iter_mut().find(|(known, _)| *known == bound) {
-            Some((_, sum)) => *sum += count,
-            None => found.push((bound, count)),
-        }
-    }
-    found
-}
-
-/// What came between two looks.
-fn since(before: &[(f64, f64)], now: &[(f64, f64)]) -> Vec<(f64, f64)> {
-    let earlier = |bound| before.iter().find(|(known, _)| *known == bound).map_or(0.0, |(_, n)| *n);
-    now.iter().map(|(bound, count)| (*bound, count - earlier(*bound))).collect()
-}
-
-/// The middle one, the lower of two.
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[(values.len() - 1) / 2]
-}
-
-/// The 99th percentile, between the bounds of its bucket by the share of it that is needed.
-fn p99(buckets: &[(f64, f64)]) -> f64 {
-    let total = buckets.iter().map(|(_, count)| *count).fold(0.0, f64::max);
-    let (mut low, mut below) = (0.0, 0.0);
-    for (bound, count) in buckets {
-        if *count >= total * 0.99 {
-            let share = (total * 0.99 - below) / (count - below).max(1.0);
-            return if bound.is_finite() { low + (bound - low) * share } else { f64::INFINITY };
-        }
-        (low, below) = (*bound, *count);
-    }
-    f64::INFINITY
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn rare_poison_delays_nobody_else() -> anyhow::Result<()> {
-    const ROUNDS: usize = 4;
-    const ORDERS: usize = 120;
     /// A machine that is busy otherwise; a lane that waits for a letter takes seconds.
-    const NOISE: f64 = 0.25;
+    const NOISE: Duration = Duration::from_millis(250);
     let _alone = harness::alone().await;
-    let world = World::start_with(hooked_binaries().await?, plan()).await?;
-    let session = world.session().await?;
-    let (client, worker) = (world.client(0), Process::ProjectionWorker(0));
-    let look = async || buckets(&world, worker, "projection_freshness_seconds").await;
-    let (mut clean, mut poisoned) = (Vec::new(), Vec::new());
-    let mut made = Vec::new();
-    for round in 0..ROUNDS * 2 {
-        let is_poisoned = round % 2 == 1;
-        let rare = poison("orders@1", Poisoned::Every(60), PoisonEffect::Refuse);
-        world.poison(if is_poisoned { std::slice::from_ref(&rare) } else { &[] })?;
-        let before = look().await;
-        for _ in 0..ORDERS / 12 {
-            let lives = join_all((0..12).map(|_| life(&client, 2))).await;
-            made.extend(lives.into_iter().collect::<anyhow::Result<Vec<Uuid>>>()?);
-        }
-        let round = p99(&since(&before, &look().await));
-        if is_poisoned { &mut poisoned } else { &mut clean }.push(round);
-        if is_poisoned {
-            ensure!(!letters(&session).await?.is_empty(), "nothing was poisoned");
-            world.poison(&[])?;
-            world.esctl(&["dlq", "retry-all"]).await?;
-            until(&session, "the letters to go", |found| found.is_empty()).await?;
-        }
-    }
-    println!(
-        "99th percentiles of the freshness: {clean:.3?} s clean, {poisoned:.3?} s with poison"
-    );
-    // A disk that stands still for a second spoils a round; what poison does it does in each of them.
-    let (clean, poisoned) = (median(clean), median(poisoned));
-    ensure!(poisoned <= clean * 2.0 + NOISE, "{poisoned} s with poison, {clean} s without");
-    world.poison(&[])?;
-    all_is_well(&world, &session, &made, SOON).await?;
-    world.finish_after(|_| true).await
+    survives_rare_poison(60, 360, NOISE).await
 }

@@ -29,7 +29,7 @@ pub struct Told {
     pub outcome: Outcome,
 }
 
-/// Talks to one replica of `command-api`.
+/// Talks to one replica of `command-api`, and to `query-api`.
 #[derive(Clone)]
 pub struct Client {
     /// The connection pool.
@@ -53,6 +53,14 @@ impl Client {
     pub async fn send(&self, method: Method, path: &str, key: &str, body: &Value) -> Outcome {
         let url = format!("{}{path}", self.commands);
         match self.http.command(method, &url, key, body).await {
+            Ok(answer) => outcome(&answer),
+            Err(error) => Outcome::Unknown(format!("{error:#}")),
+        }
+    }
+
+    /// Asks for something once. No events come with it.
+    pub async fn ask(&self, path: &str) -> Outcome {
+        match self.http.get(&format!("{}{path}", self.queries)).await {
             Ok(answer) => outcome(&answer),
             Err(error) => Outcome::Unknown(format!("{error:#}")),
         }

@@ -4,12 +4,14 @@
 mod chaos;
 mod check;
 mod client;
+mod crowd;
 mod dump;
 mod history;
 mod hops;
 pub mod outages;
 mod overload;
 mod proxy;
+mod rare_poison;
 mod steady;
 mod world;
 
@@ -21,6 +23,7 @@ pub use check::{
     Evidence, Expectations, Heal, Sample, Verdict, ahead_of_work, disagreements, judge, verify,
 };
 pub use client::{Client, Outcome, Told};
+pub use crowd::{Crowd, serves_beside, survives_crowd};
 pub use dump::{
     Announced, Cursors, Dump, Events, LetterRow, Progress, ReadModels, Row, SlotRow, StoredEvent,
     Topics, WriterRow, letters, progress, slot_of,
@@ -29,7 +32,8 @@ pub use history::{
     Command, Fault, History, Kind, Lookup, Place, Read, Recorder, Reply, Reuse, Sending,
 };
 pub use hops::{Hop, Hops};
-pub use overload::survives_overload;
+pub use overload::{Load, survives_overload};
 pub use proxy::{Mode, Proxy, Rewrite};
+pub use rare_poison::survives_rare_poison;
 pub use steady::Steady;
 pub use world::{Plan, World, alone, binaries, hooked_binaries, seed};

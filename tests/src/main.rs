@@ -3,7 +3,8 @@
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use harness::outages::{survives_poison_storm, survives_without_broker, survives_without_database};
-use harness::{ChaosOptions, Plan, World, chaos, hooked_binaries, survives_overload};
+use harness::{ChaosOptions, Crowd, Load, Plan, World, chaos, hooked_binaries};
+use harness::{survives_crowd, survives_overload, survives_rare_poison};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -30,10 +31,11 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// What the test suite does in seconds, at full length and one after the other: three times the
-    /// capacity, a broker that is away, a database that is away, an event type that nobody can handle.
+    /// What the test suite does in seconds and small, at full length and size and one after the other: three
+    /// times the capacity, crowds of connections, rare poison, a broker that is away, a database that is
+    /// away, an event type that nobody can handle.
     Soak {
-        /// How long the overload lasts.
+        /// How long the overload and the crowd last, each.
         #[arg(long, default_value = "60s", value_parser = duration)]
         overload: Duration,
         /// How long the broker is away.
@@ -88,9 +90,20 @@ async fn soak(
     poison: Duration,
 ) -> anyhow::Result<()> {
     let world = World::start(Plan::default()).await?;
-    survives_overload(&world, 3.0, overload).await.context("overload")?;
+    survives_overload(&world, Load::Commands, 3.0, overload).await.context("overload")?;
+    world.finish().await?;
+    let world = World::start(Load::plan_of_queries()).await?;
+    let queries = Load::queries(&world).await?;
+    survives_overload(&world, queries, 3.0, overload).await.context("queries")?;
     world.finish().await?;
     println!("overload of {} s: survived", overload.as_secs());
+    let world = World::start(Plan::default()).await?;
+    let crowd = Crowd { idle: 10_000, slow: 4_800, readers: 200 };
+    survives_crowd(&world, crowd, overload).await.context("a crowd")?;
+    world.finish().await?;
+    println!("crowd for {} s: survived", overload.as_secs());
+    survives_rare_poison(1_000, 6_000, Duration::from_millis(10)).await.context("rare poison")?;
+    println!("rare poison: survived");
     survives_without_broker(broker).await.context("a broker that is away")?;
     println!("broker away for {} s: survived", broker.as_secs());
     survives_without_database(database).await.context("a database that is away")?;

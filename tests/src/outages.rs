@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 /// How long what waits may take, besides as long as it was made to wait.
-const SOON: Duration = Duration::from_secs(60);
+pub(crate) const SOON: Duration = Duration::from_secs(60);
 /// More attempts per second than a breaker's probes, the consumers' own retries and the pauses of all
 /// who have something in hand can make; far below what a loop without pauses makes.
 const ATTEMPTS_PER_SECOND_MAX: f64 = 60.0;

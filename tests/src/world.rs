@@ -1,5 +1,6 @@
 //! A stack of its own for one test.
 
+use crate::chaos::engine_port::EnginePort;
 use crate::chaos::{Poison, set_poison};
 use crate::check::{Expectations, verify};
 use crate::client::{Client, Outcome, Told};
@@ -7,7 +8,8 @@ use crate::dump::Dump;
 use crate::hops::Hops;
 use anyhow::{Context, ensure};
 use dev_stack::{
-    Addresses, Binaries, Output, Process, Replicas, Signal, Stack, StackOptions, Whom, wait_for,
+    Addresses, Binaries, Detours, Output, Process, Replicas, Signal, Stack, StackOptions, Whom,
+    wait_for,
 };
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
@@ -60,6 +62,9 @@ pub struct Plan {
     pub env_of: Vec<(Whom, String, String)>,
     /// A proxy on every hop, in [`World::hops`].
     pub proxied: bool,
+    /// Workers are told a second address of engine and broker too, to which these may move:
+    /// [`World::move_to_second`].
+    pub second_addresses: bool,
 }
 
 impl Plan {
@@ -92,6 +97,7 @@ impl World {
         let folder = tempfile::Builder::new().prefix("system-test-").tempdir()?;
         let addresses = Addresses::free(plan.replicas)?;
         let hops = if plan.proxied { Hops::before(&addresses).await? } else { Hops::default() };
+        let detours = if plan.second_addresses { both(&addresses) } else { hops.detours() };
         let poison = folder.path().join(POISON);
         let mut env = plan.env;
         env.push(("TEST_POISON".to_owned(), poison.display().to_string()));
@@ -101,7 +107,7 @@ impl World {
             output: Output::new(&folder.path().join("logs"), false)?,
             env,
             env_of: plan.env_of,
-            detours: hops.detours(),
+            detours,
         };
         match Stack::start(programs, options).await {
             Ok(stack) => Ok(Self { stack, hops, programs: programs.clone(), folder: Some(folder) }),
@@ -142,6 +148,21 @@ impl World {
         serde_json::from_str(&out).with_context(|| format!("esctl {arguments:?} printed {out:?}"))
     }
 
+    /// Adds a rule of the engine's fault port.
+    pub async fn add_fault(&self, rule: &Value) -> anyhow::Result<()> {
+        self.engine_port()?.add(rule).await
+    }
+
+    /// Drops all rules of that port.
+    pub async fn clear_faults(&self) -> anyhow::Result<()> {
+        self.engine_port()?.clear().await
+    }
+
+    fn engine_port(&self) -> anyhow::Result<EnginePort> {
+        let address = self.stack.addresses().engine_faults.as_deref();
+        Ok(EnginePort::new(address.context("the engine has no fault port")?))
+    }
+
     /// From now on these events cannot be handled, and no others; for a world of
     /// [`hooked_binaries`].
     pub fn poison(&self, poison: &[Poison]) -> anyhow::Result<()> {
@@ -154,6 +175,15 @@ impl World {
         self.stack.stop(process, Signal::Kill).await?;
         self.stack.resume(process).await?;
         self.stack.ready_one(process).await
+    }
+
+    /// Starts the engine or the broker again at its second address; for a world with
+    /// [`Plan::second_addresses`].
+    pub async fn move_to_second(&mut self, process: Process) -> anyhow::Result<()> {
+        let addresses = self.stack.addresses();
+        let first = if process == Process::Engine { &addresses.engine } else { &addresses.broker };
+        let second = second(first);
+        self.stack.move_to(process, second).await
     }
 
     /// Errs unless every command that these senders were told of was accepted, and the stores come to hold
@@ -193,6 +223,20 @@ impl World {
     pub fn logs(&self) -> &Path {
         self.stack.output().folder()
     }
+}
+
+/// The same port on another address of this machine.
+fn second(address: &str) -> String {
+    address.replace("127.0.0.1", "127.0.0.2")
+}
+
+/// Every worker is told both addresses.
+fn both(addresses: &Addresses) -> Detours {
+    let both = |address: &str| format!("{address},{}", second(address));
+    let to_all = |address: &str| {
+        addresses.workers().into_iter().map(|worker| (worker, both(address))).collect()
+    };
+    Detours { engine: to_all(&addresses.engine), broker: to_all(&addresses.broker) }
 }
 
 impl Drop for World {

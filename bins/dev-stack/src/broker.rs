@@ -1,6 +1,7 @@
 //! The embedded broker: Tansu, which speaks the Kafka protocol, in a process of its own.
 
 use anyhow::Context;
+use std::net::SocketAddr;
 use std::path::Path;
 use tansu_broker::broker::Broker;
 use tansu_broker::coordinator::group::administrator::Controller;
@@ -13,12 +14,12 @@ use uuid::Uuid;
 const CLUSTER_ID: &str = "dev-stack";
 const NODE_ID: i32 = 111;
 
-/// Serves on `127.0.0.1:port` until dropped. Records live in `database`, a file. The broker's storage in
+/// Serves at `listen` until dropped. Records live in `database`, a file. The broker's storage in
 /// memory is of no use: it gives an end of a partition before its last records when the last batch has
 /// several.
-pub async fn serve(port: u16, database: &Path) -> anyhow::Result<()> {
+pub async fn serve(listen: SocketAddr, database: &Path) -> anyhow::Result<()> {
     let storage = database_url(database)?;
-    let listener = format!("tcp://127.0.0.1:{port}");
+    let listener = format!("tcp://{listen}");
     let mut broker = Broker::<Controller<StorageContainer>, StorageContainer>::builder()
         .node_id(NODE_ID)
         .cluster_id(CLUSTER_ID)
@@ -76,11 +77,11 @@ mod tests {
     async fn what_was_acknowledged_is_read_back_in_order() {
         let folder = tempfile::tempdir().unwrap();
         let database = folder.path().join("topics.sqlite");
-        let port = crate::free_port().unwrap();
-        let brokers = vec![format!("127.0.0.1:{port}")];
+        let listen = SocketAddr::from(([127, 0, 0, 1], crate::free_port().unwrap()));
+        let brokers = vec![listen.to_string()];
         let timeout = Duration::from_secs(60);
         let mut broker = tokio::task::JoinSet::new();
-        broker.spawn(async move { serve(port, &database).await });
+        broker.spawn(async move { serve(listen, &database).await });
         let created = messaging::topics::create(&brokers, 4, 1, timeout).await.unwrap();
         assert!(created.iter().all(|topic| topic.is_new), "{created:?}");
         let again = messaging::topics::create(&brokers, 4, 1, timeout).await.unwrap();

@@ -101,6 +101,6 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Some(Command::Load { json, rate, seconds, elsewhere }) => {
             up::load(elsewhere.doors()?, json, rate, Duration::from_secs(seconds)).await
         }
-        Some(Command::Broker { listen, database }) => up::broker(listen.port(), &database).await,
+        Some(Command::Broker { listen, database }) => up::broker(listen.into(), &database).await,
     }
 }

@@ -10,6 +10,7 @@ use dev_stack::{
 use futures::StreamExt;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_tokio::Signals;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -196,7 +197,7 @@ pub(crate) async fn bench(
 
 /// The broker alone, until a signal comes or the process that started it is gone: its end of the
 /// standard input closes then, however it died.
-pub(crate) async fn broker(port: u16, database: &std::path::Path) -> anyhow::Result<()> {
+pub(crate) async fn broker(listen: SocketAddr, database: &std::path::Path) -> anyhow::Result<()> {
     // A panic would end the one task that serves the storage, and every request after it would wait
     // for ever; whoever keeps the process running starts it again instead.
     let report = std::panic::take_hook();
@@ -209,7 +210,7 @@ pub(crate) async fn broker(port: u16, database: &std::path::Path) -> anyhow::Res
         tokio::io::copy(&mut tokio::io::stdin(), &mut nothing).await.map(drop)
     };
     tokio::select! {
-        served = dev_stack::broker::serve(port, database) => served,
+        served = dev_stack::broker::serve(listen, database) => served,
         signal = stop_signal() => signal,
         read = orphaned => read.context("wait for the end of standard input"),
     }

@@ -9,12 +9,16 @@ use hyper::{Method, StatusCode};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::sleep;
 
 /// How often a client sends a command of unknown outcome again before it leaves that to the end.
 const RESENDS_MAX: u32 = 2;
+
+/// How many a client leaves open at a time; then it asks what became of the oldest one first.
+const OPEN_MAX: usize = 10;
 
 /// How long a client waits, on average, after an answer that says nothing: a process that is down would
 /// otherwise get most of the commands.
@@ -147,6 +151,7 @@ impl Client<'_> {
     pub(super) async fn work(&self, seed: u64, stop: &AtomicBool, commands_max: usize) {
         let mut random = StdRng::seed_from_u64(seed.wrapping_add(u64::from(self.number)));
         let mut accepted: Vec<usize> = Vec::new();
+        let mut open: VecDeque<usize> = VecDeque::new();
         while !stop.load(Ordering::Relaxed) && self.doors.recorder.commands() < commands_max {
             match random.random_range(0..100) {
                 0..8 => {
@@ -163,10 +168,19 @@ impl Client<'_> {
                     let replica = random.random_range(0..self.doors.commands.len());
                     self.doors.send(index, self.number, replica).await;
                 }
+                _ if open.len() >= OPEN_MAX => {
+                    let index = open.pop_front().expect("there are some");
+                    let replica = random.random_range(0..self.doors.commands.len());
+                    if self.doors.send(index, self.number, replica).await.leaves_open() {
+                        open.push_back(index);
+                    }
+                }
                 _ => {
                     let (request, known) = self.choose(&mut random);
-                    if let Some(index) = self.command(request, &known, &mut random).await {
-                        accepted.push(index);
+                    match self.command(request, &known, &mut random).await {
+                        (index, Some(true)) => accepted.push(index),
+                        (_, Some(false)) => {}
+                        (index, None) => open.push_back(index),
                     }
                 }
             }
@@ -191,11 +205,17 @@ impl Client<'_> {
         }
     }
 
-    /// Sends a command; gives its index when it was accepted.
-    async fn command(&self, request: Request, known: &Known, random: &mut StdRng) -> Option<usize> {
+    /// Sends a command; gives its index and whether it was accepted, where that is known.
+    async fn command(
+        &self,
+        request: Request,
+        known: &Known,
+        random: &mut StdRng,
+    ) -> (usize, Option<bool>) {
         let stage = request.stage;
         let is_new = known.version == 0;
         let index = self.doors.recorder.command(request.command);
+        let mut was_unknown = false;
         for _ in 0..=RESENDS_MAX {
             let replica = random.random_range(0..self.doors.commands.len());
             match self.doors.send(index, self.number, replica).await {
@@ -207,22 +227,25 @@ impl Client<'_> {
                     } else {
                         self.board.learn(known.id, version, stage);
                     }
-                    return Some(index);
+                    return (index, Some(true));
                 }
+                // Refused now, and an earlier sending may have been done.
+                reply if reply.is_passing() && was_unknown => break,
                 Reply::Fail { version, .. } => {
                     self.board.learn(known.id, version.unwrap_or_default(), 0);
-                    return None;
+                    return (index, Some(false));
                 }
                 // Some give up, and ask when everything is over.
                 Reply::Info { .. } => {
+                    was_unknown = true;
                     sleep(UNKNOWN_PAUSE.mul_f64(random.random_range(0.5..1.5))).await;
                     if random.random_bool(0.4) {
-                        return None;
+                        break;
                     }
                 }
             }
         }
-        None
+        (index, None)
     }
 }
 

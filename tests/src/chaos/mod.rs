@@ -7,7 +7,7 @@
 mod api;
 mod board;
 mod clients;
-mod engine_port;
+pub(crate) mod engine_port;
 mod nemesis;
 mod options;
 mod poison;

@@ -113,9 +113,9 @@ impl ChaosOptions {
         });
         Plan {
             replicas: self.replicas,
-            env: Vec::new(),
             env_of: settings.chain(self.env.iter().cloned()).collect(),
             proxied: true,
+            ..Plan::default()
         }
     }
 }

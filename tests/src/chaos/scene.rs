@@ -93,7 +93,7 @@ impl<'a> Scene<'a> {
         let turn = AtomicUsize::new(0);
         let settled = wait_for("an outcome", SOON, || async {
             let reply = self.again(index, turn.fetch_add(1, Ordering::Relaxed) % replicas).await;
-            let is_open = matches!(reply, Reply::Info { .. }) || reply.is_passing();
+            let is_open = reply.leaves_open();
             if is_open { Err(format!("{reply:?}")) } else { Ok(reply) }
         });
         Ok(settled.await?)

@@ -6,7 +6,7 @@ use crate::check::{Evidence, Heal, Verdict, judge};
 use crate::dump::{Dump, Topics};
 use crate::history::{History, Reply};
 use anyhow::Context;
-use futures::{StreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream};
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -32,10 +32,14 @@ pub(super) async fn settle(
 ) -> anyhow::Result<(Heal, Dump)> {
     let begun = Instant::now();
     let deadline = begun + limit;
+    let broker = &scene.world.stack.addresses().broker;
+    let mut topics = None;
     let healed = async {
         scene.nemesis.heal().await.context("heal")?;
         eprintln!("all processes are ready again after {:.1} s", begun.elapsed().as_secs_f64());
-        settle_open(doors).await;
+        // Topics are long, and all of it has to be read.
+        let topics = topics.insert(Topics::open(broker).await.context("read the topics")?);
+        topics.follow(settle_open(doors)).await?;
         eprintln!("all outcomes are settled after {:.1} s", begun.elapsed().as_secs_f64());
         anyhow::Ok(())
     };
@@ -44,9 +48,11 @@ pub(super) async fn settle(
         Ok(Err(error)) => Some(format!("{error:#}")),
         Err(_) => Some("commands are still unsettled, or processes not ready".to_owned()),
     };
-    let broker = &scene.world.stack.addresses().broker;
     let writers = scene.world.stack.addresses().command_apis.len();
-    let mut topics = Topics::open(broker).await.context("read the topics")?;
+    let mut topics = match topics {
+        Some(topics) => topics,
+        None => Topics::open(broker).await.context("read the topics")?,
+    };
     let dump = loop {
         let looked = Instant::now();
         let dump = Dump::take_what_is_there(scene.session, &mut topics, TOPICS).await;
@@ -98,7 +104,7 @@ async fn settle_open(doors: &Doors) {
         let replica = turn % doors.commands.len();
         loop {
             let reply = doors.send(index, SETTLER, replica).await;
-            if !matches!(reply, Reply::Info { .. }) && !reply.is_passing() {
+            if !reply.leaves_open() {
                 return;
             }
             sleep(PAUSE).await;
@@ -126,9 +132,9 @@ pub(super) async fn question(doors: &Doors) -> anyhow::Result<()> {
         .collect();
     asked.sort_unstable();
     asked.dedup();
-    for (turn, index) in asked.into_iter().enumerate() {
+    let looked = asked.into_iter().enumerate().map(|(turn, index)| async move {
         let replica = turn % doors.commands.len();
-        doors.look_up(index, replica).await.with_context(|| format!("look up {index}"))?;
-    }
-    Ok(())
+        doors.look_up(index, replica).await.with_context(|| format!("look up {index}"))
+    });
+    stream::iter(looked).buffer_unordered(AT_ONCE).try_collect::<()>().await
 }

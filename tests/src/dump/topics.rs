@@ -37,6 +37,28 @@ impl Topics {
         Ok(Self { reader, records: Vec::new(), seen: BTreeSet::new() })
     }
 
+    /// Reads along until something else is done.
+    pub async fn follow(&mut self, until: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let mut until = std::pin::pin!(until);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut until => return Ok(()),
+                next = self.reader.next() => {
+                    let record = next.context("read the topics")?;
+                    self.remember(record);
+                }
+            }
+        }
+    }
+
+    fn remember(&mut self, record: ReceivedMessage) -> Option<Uuid> {
+        let id = event_id(&record);
+        self.seen.extend(id);
+        self.records.push(record);
+        id
+    }
+
     /// Reads on until all wanted events are there, or nothing came for `patience`, and then to the
     /// end. Gives everything read so far.
     pub(super) async fn read(
@@ -51,12 +73,9 @@ impl Topics {
             let Ok(next) = timeout(patience, self.reader.next()).await else {
                 return Ok(self.records.clone());
             };
-            let record = next.context("read the topics")?;
-            if let Some(id) = event_id(&record) {
+            if let Some(id) = self.remember(next.context("read the topics")?) {
                 wanted.remove(&id);
-                self.seen.insert(id);
             }
-            self.records.push(record);
         }
     }
 }

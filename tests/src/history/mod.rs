@@ -100,6 +100,11 @@ pub enum Reply {
 }
 
 impl Reply {
+    /// Whether the command's outcome is as unknown after it as it was before, or more so.
+    pub fn leaves_open(&self) -> bool {
+        matches!(self, Self::Info { .. }) || self.is_passing()
+    }
+
     /// Whether it refuses for a reason of the process and not of the aggregate: the same command may
     /// be accepted at another time.
     pub fn is_passing(&self) -> bool {

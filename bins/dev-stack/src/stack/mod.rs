@@ -104,8 +104,8 @@ pub struct Detours {
 
 /// The running system. Dropping it kills all processes; [`Stack::shutdown`] ends them orderly.
 pub struct Stack {
-    addresses: Addresses,
-    output: Output,
+    binaries: Binaries,
+    options: StackOptions,
     http: HttpClient,
     children: Vec<(Process, Supervised)>,
 }
@@ -116,59 +116,74 @@ impl Stack {
     pub async fn start(binaries: &Binaries, options: StackOptions) -> anyhow::Result<Self> {
         std::fs::create_dir_all(&options.data_dir)
             .with_context(|| format!("create {}", options.data_dir.display()))?;
-        let specs = Specs { binaries, options: &options };
-        let mut stack = Self {
-            addresses: options.addresses.clone(),
-            output: options.output.clone(),
-            http: HttpClient::default(),
-            children: Vec::new(),
-        };
-        for process in [Process::Engine, Process::Broker] {
-            stack.spawn(&specs, process);
+        let (binaries, http) = (binaries.clone(), HttpClient::default());
+        let mut stack = Self { binaries, options, http, children: Vec::new() };
+        let stores = [Process::Engine, Process::Broker];
+        for process in stores {
+            stack.children.push((process, stack.spawn(process)));
         }
-        try_join_all([
-            stack.listening(Process::Engine, &options.addresses.engine),
-            stack.listening(Process::Broker, &options.addresses.broker),
-        ])
-        .await?;
-        run_to_end(&specs.esctl("esctl-migrate", &["migrate"]), &stack.output).await?;
-        run_to_end(&specs.esctl("esctl-topics", &["topics", "create"]), &stack.output).await?;
-        for process in stack.addresses.workers() {
-            stack.spawn(&specs, process);
+        try_join_all(stores.map(|process| stack.ready_one(process))).await?;
+        stack.esctl("esctl-migrate", &["migrate"]).await?;
+        stack.esctl("esctl-topics", &["topics", "create"]).await?;
+        for process in stack.addresses().workers() {
+            stack.children.push((process, stack.spawn(process)));
         }
         stack.ready().await?;
         Ok(stack)
     }
 
-    fn spawn(&mut self, specs: &Specs<'_>, process: Process) {
-        let child = Supervised::start(specs.of(process), self.output.clone());
-        self.children.push((process, child));
+    fn specs(&self) -> Specs<'_> {
+        Specs { binaries: &self.binaries, options: &self.options }
+    }
+
+    fn spawn(&self, process: Process) -> Supervised {
+        Supervised::start(self.specs().of(process), self.output().clone())
+    }
+
+    async fn esctl(&self, name: &str, args: &[&str]) -> anyhow::Result<()> {
+        run_to_end(&self.specs().esctl(name, args), self.output()).await
+    }
+
+    /// Kills the engine or the broker and starts it on the same data at another address. The workers are
+    /// told nothing.
+    pub async fn move_to(&mut self, process: Process, address: String) -> anyhow::Result<()> {
+        self.stop(process, Signal::Kill).await?;
+        let addresses = &mut self.options.addresses;
+        match process {
+            Process::Engine => addresses.engine = address,
+            Process::Broker => addresses.broker = address,
+            _ => bail!("{} has no address that others know", process.name()),
+        }
+        let child = self.spawn(process);
+        let place = self.children.iter_mut().find(|(candidate, _)| *candidate == process);
+        place.with_context(|| format!("no {} here", process.name()))?.1 = child;
+        self.ready_one(process).await
     }
 
     /// Where everything listens.
     pub fn addresses(&self) -> &Addresses {
-        &self.addresses
+        &self.options.addresses
     }
 
     /// Where the logs are.
     pub fn output(&self) -> &Output {
-        &self.output
+        &self.options.output
     }
 
     /// Waits until every worker calls itself ready.
     pub async fn ready(&self) -> anyhow::Result<()> {
-        try_join_all(self.addresses.workers().into_iter().map(|process| self.ready_one(process)))
+        try_join_all(self.addresses().workers().into_iter().map(|process| self.ready_one(process)))
             .await?;
         Ok(())
     }
 
     /// Waits until one worker calls itself ready, or the engine or the broker listens.
     pub async fn ready_one(&self, process: Process) -> anyhow::Result<()> {
-        let Some(admin) = self.addresses.admin(process) else {
+        let Some(admin) = self.addresses().admin(process) else {
             let address = if process == Process::Engine {
-                &self.addresses.engine
+                &self.addresses().engine
             } else {
-                &self.addresses.broker
+                &self.addresses().broker
             };
             return self.listening(process, address).await;
         };
@@ -181,7 +196,7 @@ impl Stack {
             }
         })
         .await
-        .with_context(|| self.output.describe(&name))
+        .with_context(|| self.output().describe(&name))
     }
 
     async fn listening(&self, process: Process, address: &str) -> anyhow::Result<()> {
@@ -190,7 +205,7 @@ impl Stack {
             TcpStream::connect(address).await.map(drop).map_err(|error| error.to_string())
         })
         .await
-        .with_context(|| self.output.describe(&name))
+        .with_context(|| self.output().describe(&name))
     }
 
     /// Sends a signal. A process that dies of it is started again after a second.

@@ -1,0 +1,32 @@
+//! Crowds of connections that only hold on, and too few file descriptors for them.
+
+use anyhow::Context;
+use dev_stack::Process;
+use harness::{Crowd, Plan, World, alone, serves_beside, survives_crowd};
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use std::time::Duration;
+
+/// More than `http.connections_max`. Larger ones: `cargo run -p system-tests -- soak`.
+const CROWD: Crowd = Crowd { idle: 1_000, slow: 500, readers: 20 };
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_behaves_is_served_beside_a_crowd_that_holds_on() -> anyhow::Result<()> {
+    let _alone = alone().await;
+    let world = World::start(Plan::default()).await?;
+    survives_crowd(&world, CROWD, Duration::from_secs(8)).await?;
+    world.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_behaves_is_served_while_file_descriptors_run_out() -> anyhow::Result<()> {
+    let _alone = alone().await;
+    let world = World::start(Plan::default()).await?;
+    let pid = world.stack.pid(Process::CommandApi(0)).context("command-api runs")?;
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd"))?.count() as u64;
+    let limit = Rlimit { current: Some(open + 100), maximum: Some(open + 100) };
+    prlimit(Pid::from_raw(pid.try_into()?), Resource::Nofile, limit)?;
+    // The admin port is as short of them: a process that starts with so few keeps some for it.
+    serves_beside(&world, Crowd { idle: 300, slow: 60, readers: 5 }, Duration::from_secs(8))
+        .await?;
+    world.finish_after(|line| line.contains("cannot be accepted")).await
+}

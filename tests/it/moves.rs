@@ -1,0 +1,28 @@
+//! Engine and broker come up again at another address, as after a failover or in a new pod: whoever was told
+//! of both addresses finds them, without a restart.
+
+use anyhow::ensure;
+use dev_stack::Process;
+use harness::{Plan, Steady, World};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_follow_engine_and_broker_to_another_address() -> anyhow::Result<()> {
+    let plan = Plan { second_addresses: true, ..Plan::default() };
+    let mut world = World::start(plan).await?;
+    let pids = |world: &World| {
+        world.stack.addresses().workers().into_iter().map(|one| world.stack.pid(one)).collect()
+    };
+    let before: Vec<Option<u32>> = pids(&world);
+    let load = Steady::start(&[world.client(0)], 2);
+    for process in [Process::Engine, Process::Broker] {
+        world.move_to_second(process).await?;
+        world.stack.ready().await?;
+    }
+    let told = load.end().await;
+    ensure!(pids(&world) == before, "a worker was started again: {before:?}");
+    // Whatever was asked while nobody knew the new address was settled, and everything is where it
+    // belongs, topics included.
+    ensure!(told.len() > 20, "only {} commands", told.len());
+    world.keeps_every_promise(told).await?;
+    world.finish_after(|_| true).await
+}
