@@ -27,6 +27,9 @@ enum Command {
         /// How long the faults last, for example 60s or 5m.
         #[arg(long, default_value = "60s", value_parser = duration)]
         duration: Duration,
+        /// How many clients there are, instead of as many as the test suite has.
+        #[arg(long)]
+        clients: Option<u32>,
         /// Print one JSON object as the last line instead of the report.
         #[arg(long)]
         json: bool,
@@ -62,16 +65,18 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let (seed, duration, json) = match Arguments::parse().command {
-        Command::Chaos { seed, duration, json } => (seed, duration, json),
+    let (seed, duration, clients, json) = match Arguments::parse().command {
+        Command::Chaos { seed, duration, clients, json } => (seed, duration, clients, json),
         Command::Soak { overload, broker, database, poison } => {
             return exit_code(soak(overload, broker, database, poison).await);
         }
     };
     let seed = seed.unwrap_or_else(rand::random);
     eprintln!("seed {seed}");
+    let mut options = ChaosOptions::full(seed, duration);
+    options.clients = clients.unwrap_or(options.clients);
     let report = match hooked_binaries().await {
-        Ok(binaries) => chaos(binaries, &ChaosOptions::full(seed, duration)).await,
+        Ok(binaries) => chaos(binaries, &options).await,
         Err(error) => Err(error),
     };
     match report {

@@ -100,6 +100,11 @@ impl Supervised {
         Ok(())
     }
 
+    /// From now on the child may end by itself, and stays down then.
+    pub(crate) fn may_end(&self) {
+        self.wanted.send_replace(false);
+    }
+
     /// Starts a child that was stopped; returns when the process is there.
     pub(crate) async fn resume(&self) -> anyhow::Result<()> {
         self.wanted.send_replace(true);

@@ -216,6 +216,7 @@ impl<'a> Nemesis<'a> {
         self.engine_is_up().await?;
         let stack = &self.world.stack;
         let before = stack.pid(Process::Engine).context("the engine is down")?;
+        stack.may_end(Process::Engine)?;
         // It dies instead of answering.
         let told = self.port.post("/power-cut", how).await;
         let dead = dev_stack::wait_for("the engine to die", STOP_WITHIN, || async {
@@ -224,8 +225,9 @@ impl<'a> Nemesis<'a> {
                 _ => Ok(()),
             }
         });
-        dead.await?;
+        let dead = dead.await;
         stack.resume(Process::Engine).await?;
+        dead?;
         Ok(1)
     }
 

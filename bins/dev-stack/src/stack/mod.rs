@@ -218,6 +218,13 @@ impl Stack {
         self.child(process)?.stop(signal).await
     }
 
+    /// Lets a process end by itself, for a reason that is known: it stays down then and is not counted
+    /// among those that do not stay up. [`Stack::resume`] has it running again.
+    pub fn may_end(&self, process: Process) -> anyhow::Result<()> {
+        self.child(process)?.may_end();
+        Ok(())
+    }
+
     /// Starts a stopped process again.
     pub async fn resume(&self, process: Process) -> anyhow::Result<()> {
         self.child(process)?.resume().await
