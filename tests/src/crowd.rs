@@ -149,7 +149,7 @@ async fn misbehave(mut stream: TcpStream, habit: Habit) -> std::io::Result<()> {
     let mut byte = [0; 1];
     match habit {
         Habit::Idle => {
-            stream.read(&mut byte).await?;
+            stream.read_exact(&mut byte).await?;
         }
         Habit::SlowHeader => {
             stream.write_all(b"POST /v1/orders HTTP/1.1\r\nhost: crowd\r\nx-slow: ").await?;
