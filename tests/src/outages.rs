@@ -273,7 +273,9 @@ pub async fn survives_poison_storm(length: Duration) -> anyhow::Result<()> {
     })
     .await?;
     world.poison(&[])?;
-    let retried = world.esctl(&["dlq", "retry-all", "--state", "parked"]).await?;
+    let limit = count.to_string();
+    let parked = ["dlq", "retry-all", "--state", "parked", "--limit", &limit];
+    let retried = world.esctl(&parked).await?;
     ensure!(retried.as_array().map(Vec::len) == Some(count), "{} retried", retried);
     until(&session, "all letters to go", |found| found.is_empty()).await?;
     all_is_well(&world, &session, &[changed, plain].concat(), SOON + length).await?;

@@ -5,6 +5,7 @@ use dead_letter::{Key, Stored, state_name};
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::list::found;
 use super::{Filters, Letters, One};
 use crate::output::{self, Column, Format};
 
@@ -118,7 +119,7 @@ pub(super) async fn retry_all(
     letters: &Letters,
     format: Format,
 ) -> anyhow::Result<()> {
-    let found = letters.operator.list(&arguments.filters.filter(), arguments.limit).await?;
+    let found = found(&arguments.filters, arguments.limit, letters).await?;
     let actor = actor(&arguments.reason);
     let mut lines = Vec::new();
     for stored in found {

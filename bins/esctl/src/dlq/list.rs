@@ -99,12 +99,25 @@ fn rfc3339(at_ms: i64) -> Option<String> {
     at.format(&Rfc3339).ok()
 }
 
+/// The letters that pass, up to a limit. Says so when there may be more.
+pub(super) async fn found(
+    filters: &Filters,
+    limit: usize,
+    letters: &Letters,
+) -> anyhow::Result<Vec<Stored>> {
+    let found = letters.operator.list(&filters.filter(), limit).await?;
+    if found.len() == limit {
+        eprintln!("esctl: {limit} letters, as many as --limit allows: there may be more");
+    }
+    Ok(found)
+}
+
 pub(super) async fn list(
     arguments: &Arguments,
     letters: &Letters,
     format: Format,
 ) -> anyhow::Result<()> {
-    let found = letters.operator.list(&arguments.filters.filter(), arguments.limit).await?;
+    let found = found(&arguments.filters, arguments.limit, letters).await?;
     let lines: Vec<Line> = found.into_iter().map(Line::of).collect();
     output::rows(format, &lines, &COLUMNS)
 }
