@@ -8,12 +8,14 @@ use std::time::Duration;
 
 /// More than `http.connections_max`. Larger ones: `cargo run -p system-tests -- soak`.
 const CROWD: Crowd = Crowd { idle: 1_000, slow: 500, readers: 20 };
+/// Other tests are at work beside these. Who is not served waits for many seconds, or is cut off.
+const NOISE: Duration = Duration::from_secs(2);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_behaves_is_served_beside_a_crowd_that_holds_on() -> anyhow::Result<()> {
     let _alone = alone().await;
     let world = World::start(Plan::default()).await?;
-    survives_crowd(&world, CROWD, Duration::from_secs(8)).await?;
+    survives_crowd(&world, CROWD, Duration::from_secs(8), NOISE).await?;
     world.finish().await
 }
 
@@ -26,7 +28,7 @@ async fn who_behaves_is_served_while_file_descriptors_run_out() -> anyhow::Resul
     let limit = Rlimit { current: Some(open + 100), maximum: Some(open + 100) };
     prlimit(Pid::from_raw(pid.try_into()?), Resource::Nofile, limit)?;
     // The admin port is as short of them: a process that starts with so few keeps some for it.
-    serves_beside(&world, Crowd { idle: 300, slow: 60, readers: 5 }, Duration::from_secs(8))
-        .await?;
+    let crowd = Crowd { idle: 300, slow: 60, readers: 5 };
+    serves_beside(&world, crowd, Duration::from_secs(8), NOISE).await?;
     world.finish_after(|line| line.contains("cannot be accepted")).await
 }

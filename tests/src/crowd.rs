@@ -49,26 +49,37 @@ enum Habit {
 }
 
 /// Errs unless who behaves is served in time beside the crowd, memory stays bounded and the admin port
-/// answers. Prints what it saw.
-pub async fn survives_crowd(world: &World, crowd: Crowd, length: Duration) -> anyhow::Result<()> {
+/// answers. `noise` is what a machine may be late that others use too. Prints what it saw.
+pub async fn survives_crowd(
+    world: &World,
+    crowd: Crowd,
+    length: Duration,
+    noise: Duration,
+) -> anyhow::Result<()> {
     let process = Process::CommandApi(0);
     let pid = world.stack.pid(process).context("command-api runs")?;
     let admin = world.stack.addresses().admin(process).context("an admin port")?.to_owned();
     let memory = resident_mib(pid)?;
     let watching = tokio::task::spawn_blocking(move || watch(&admin, pid, length));
-    let (served, watched) = tokio::join!(serves_beside(world, crowd, length), watching);
+    let (served, watched) = tokio::join!(serves_beside(world, crowd, length, noise), watching);
     served?;
     let (peak, mut probes) = watched??;
     probes.sort_by(f64::total_cmp);
     let probe = quantile(&probes, 0.95);
     println!("admin port p95 {probe:.0} ms, memory {memory:.0} MiB before, {peak:.0} at most");
-    ensure!(probe < LATE_MS, "the admin port took {probe:.0} ms");
+    let late = LATE_MS + noise.as_secs_f64() * 1_000.0;
+    ensure!(probe < late, "the admin port took {probe:.0} ms");
     ensure!(peak - memory < GROWTH_MIB_MAX, "memory grew from {memory:.0} to {peak:.0} MiB");
     Ok(())
 }
 
 /// Errs unless who behaves is served in time beside the crowd. Prints what it saw.
-pub async fn serves_beside(world: &World, crowd: Crowd, length: Duration) -> anyhow::Result<()> {
+pub async fn serves_beside(
+    world: &World,
+    crowd: Crowd,
+    length: Duration,
+    noise: Duration,
+) -> anyhow::Result<()> {
     let addresses = world.stack.addresses();
     let (address, _) = addresses.command_apis.first().context("a command-api")?;
     let address: SocketAddr = address.parse()?;
@@ -94,8 +105,8 @@ pub async fn serves_beside(world: &World, crowd: Crowd, length: Duration) -> any
         took.len()
     );
     ensure!(cuts > 0, "nobody was cut off: this was no crowd");
-    // A machine that others use is slow without any crowd.
-    let late = f64::max(LATE_MS, 3.0 * theirs);
+    // A slow machine is slow without any crowd.
+    let late = f64::max(LATE_MS, 3.0 * theirs) + noise.as_secs_f64() * 1_000.0;
     ensure!(mine < late, "who behaves had to wait {mine:.0} ms");
     Ok(())
 }

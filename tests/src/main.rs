@@ -124,7 +124,7 @@ async fn survives_too_much(overload: Duration) -> anyhow::Result<()> {
     println!("overload of {} s: survived", overload.as_secs());
     let world = World::start(Plan::default()).await?;
     let crowd = Crowd { idle: 10_000, slow: 4_800, readers: 200 };
-    survives_crowd(&world, crowd, overload).await.context("a crowd")?;
+    survives_crowd(&world, crowd, overload, Duration::ZERO).await.context("a crowd")?;
     world.finish().await?;
     println!("crowd for {} s: survived", overload.as_secs());
     survives_rare_poison(1_000, 6_000, Duration::from_millis(10)).await.context("rare poison")?;
