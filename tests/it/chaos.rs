@@ -2,7 +2,7 @@
 //! every promise. Longer runs and other seeds: `cargo run -p system-tests -- chaos`.
 
 use anyhow::ensure;
-use harness::{ChaosOptions, alone, chaos, hooked_binaries};
+use harness::{ChaosOptions, chaos, hooked_binaries};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -16,7 +16,6 @@ const LENGTH: Duration = Duration::from_secs(45);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_promise_holds_under_chaos() -> anyhow::Result<()> {
-    let _alone = alone().await;
     let (mut commands, mut fired, mut kills) = (0, 0, 0);
     let mut kinds = BTreeSet::new();
     for (done, seed) in SEEDS.into_iter().enumerate() {

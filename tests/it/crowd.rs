@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use dev_stack::Process;
-use harness::{Crowd, Plan, World, alone, serves_beside, survives_crowd};
+use harness::{Crowd, Plan, World, serves_beside, survives_crowd};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use std::time::Duration;
 
@@ -13,16 +13,14 @@ const NOISE: Duration = Duration::from_secs(2);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_behaves_is_served_beside_a_crowd_that_holds_on() -> anyhow::Result<()> {
-    let _alone = alone().await;
-    let world = World::start(Plan::default()).await?;
+    let world = World::start(Plan { alone: true, ..Plan::default() }).await?;
     survives_crowd(&world, CROWD, Duration::from_secs(8), NOISE).await?;
     world.finish().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_behaves_is_served_while_file_descriptors_run_out() -> anyhow::Result<()> {
-    let _alone = alone().await;
-    let world = World::start(Plan::default()).await?;
+    let world = World::start(Plan { alone: true, ..Plan::default() }).await?;
     let pid = world.stack.pid(Process::CommandApi(0)).context("command-api runs")?;
     let open = std::fs::read_dir(format!("/proc/{pid}/fd"))?.count() as u64;
     let limit = Rlimit { current: Some(open + 100), maximum: Some(open + 100) };

@@ -1,7 +1,7 @@
 //! The commands that the README names.
 
 use anyhow::Context;
-use harness::{Plan, World, binaries};
+use harness::{Machine, Plan, World, binaries};
 use serde_json::Value;
 use std::path::Path;
 use std::process::Stdio;
@@ -29,6 +29,7 @@ fn leftovers(temporary: &Path) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_demo_verifies_every_hop_and_leaves_nothing_behind() -> anyhow::Result<()> {
     let program = binaries().await?.path("dev-stack");
+    let _machine = Machine::shared().await;
     let temporary = tempfile::tempdir()?;
     let output = Command::new(program)
         .args(["demo", "--json"])
@@ -104,6 +105,7 @@ async fn the_demo_runs_against_a_system_that_is_up_and_in_use() -> anyhow::Resul
 #[tokio::test(flavor = "multi_thread")]
 async fn ctrl_c_ends_the_children_in_order() -> anyhow::Result<()> {
     let program = binaries().await?.path("dev-stack");
+    let _machine = Machine::shared().await;
     let temporary = tempfile::tempdir()?;
     let stack = Command::new(program)
         .args(["bench", "--seconds", "60"])
@@ -135,6 +137,7 @@ async fn ctrl_c_ends_the_children_in_order() -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_child_outlives_a_stack_that_is_killed() -> anyhow::Result<()> {
     let program = binaries().await?.path("dev-stack");
+    let _machine = Machine::shared().await;
     let temporary = tempfile::tempdir()?;
     let mut stack = Command::new(program)
         .args(["bench", "--seconds", "60"])

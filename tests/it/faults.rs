@@ -15,17 +15,12 @@ const ROUNDS: u32 = 20;
 async fn resolve(fault: Value) -> anyhow::Result<()> {
     let world = World::start(Plan::command_apis(2)).await?;
     let order = world.client(0).create().await?;
-    let faults = world.stack.addresses().engine_faults.clone().unwrap_or_default();
-    let faults = format!("http://{faults}/faults");
     let path = format!("/v1/orders/{order}/items");
     let mut told = Vec::new();
     for round in 0..ROUNDS {
         let client = world.client(round as usize % 2);
         if round % 2 == 0 {
-            let headers = [("content-type", "application/json")];
-            let body = Some(fault.to_string().into());
-            let set = client.http.request(Method::POST, &faults, &headers, body).await?;
-            ensure!(set.status.is_success(), "{} {}", set.status, set.body);
+            world.add_fault(&fault).await?;
         }
         let key = Uuid::now_v7().to_string();
         let body = json!({"items": items(round + 2)});
@@ -37,12 +32,9 @@ async fn resolve(fault: Value) -> anyhow::Result<()> {
         ensure!(again == outcome, "round {round}: {outcome:?}, and again {again:?}");
         told.push(Told { aggregate_id: Some(order), key, outcome });
     }
-    let report = world.client(0).http.get(&faults).await?;
-    println!("{}", report.body);
-    let fired = report.body["fired"]
-        .as_object()
-        .map(|fired| fired.values().filter_map(Value::as_u64).sum::<u64>());
-    ensure!(fired >= Some(u64::from(ROUNDS / 2)), "too few faults fired: {}", report.body);
+    let fired = world.faults_fired().await?;
+    println!("{fired:?}");
+    ensure!(fired.values().sum::<u64>() >= u64::from(ROUNDS / 2), "too few fired: {fired:?}");
 
     let session = world.session().await?;
     let broker = &world.stack.addresses().broker;

@@ -1,16 +1,13 @@
 //! The bug zoo of dead letters: poison, restarts and outages break nothing, and each seeded defect in
 //! what deals with them is caught by the promise that it breaks.
 
+use crate::zoo::HEAL_WITH_DEFECT;
 use anyhow::ensure;
 use dev_stack::{Process, Whom};
 use harness::{
-    ChaosOptions, Poison, PoisonEffect, Poisoned, Report, Strike, Timed, alone, chaos,
-    hooked_binaries,
+    ChaosOptions, Poison, PoisonEffect, Poisoned, Report, Strike, Timed, chaos, hooked_binaries,
 };
 use std::time::Duration;
-
-/// How long everything may take to be whole again: with a defect it never is.
-const HEAL_WITH_DEFECT: Duration = Duration::from_secs(20);
 
 fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -48,7 +45,6 @@ fn broker_away(seed: u64) -> ChaosOptions {
 }
 
 async fn run(scenario: fn(u64) -> ChaosOptions, defect: Option<&str>) -> anyhow::Result<Report> {
-    let _alone = alone().await;
     let seed = harness::seed();
     let mut options = scenario(seed);
     if let Some(defect) = defect {

@@ -1,23 +1,10 @@
 //! Engine and broker come up again at another address, as after a failover or in a new pod: whoever was told
 //! of both addresses finds them, without a restart.
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use dev_stack::Process;
-use harness::{Plan, Steady, World};
+use harness::{Plan, Steady, World, holds_all};
 use std::time::Duration;
-
-/// Until it holds all slots: one that loses its connection while it starts ends and is started again.
-async fn is_at_work(world: &World, worker: Process) -> anyhow::Result<()> {
-    let admin = world.stack.addresses().admin(worker).context("an admin port")?;
-    let (client, url) = (world.client(0), format!("http://{admin}/readyz?verbose"));
-    dev_stack::wait_for("a worker to hold all slots", Duration::from_secs(60), || async {
-        let answer = client.http.get(&url).await.map_err(|error| format!("{error:#}"))?;
-        let body = answer.body.to_string();
-        if body.contains("holds 16 of 16 slots") { Ok(()) } else { Err(body) }
-    })
-    .await?;
-    Ok(())
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn workers_follow_engine_and_broker_to_another_address() -> anyhow::Result<()> {
@@ -28,8 +15,9 @@ async fn workers_follow_engine_and_broker_to_another_address() -> anyhow::Result
     };
     let before: Vec<Option<u32>> = pids(&world);
     let load = Steady::start(&[world.client(0)], 2);
+    // One that loses its connection while it starts ends and is started again.
     for worker in [Process::ProjectionWorker(0), Process::OutboxRelay(0), Process::DlqRetrier] {
-        is_at_work(&world, worker).await?;
+        holds_all(&world, worker, Duration::from_secs(60)).await?;
     }
     for process in [Process::Engine, Process::Broker] {
         world.move_to_second(process).await?;

@@ -3,9 +3,11 @@
 
 use anyhow::{Context, ensure};
 use dev_stack::{Process, Signal, wait_for};
-use harness::outages::{all_is_well, life, plan, poison, series, shown_version, until};
+use harness::outages::{all_is_well, life, plan, poison, shown_version, until};
 use harness::outages::{survives_poison_storm, survives_without_broker, survives_without_database};
-use harness::{PoisonEffect, Poisoned, World, hooked_binaries, letters, survives_rare_poison};
+use harness::{
+    PoisonEffect, Poisoned, World, hooked_binaries, letters, series, survives_rare_poison,
+};
 use scylla::client::session::Session;
 use serde_json::json;
 use std::time::Duration;
@@ -158,6 +160,5 @@ async fn while_the_letters_cannot_be_stored_their_aggregates_wait_and_no_other()
 async fn rare_poison_delays_nobody_else() -> anyhow::Result<()> {
     /// A machine that is busy otherwise; a lane that waits for a letter takes seconds.
     const NOISE: Duration = Duration::from_millis(250);
-    let _alone = harness::alone().await;
     survives_rare_poison(60, 360, NOISE).await
 }

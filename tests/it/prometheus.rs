@@ -119,13 +119,16 @@ impl Prometheus {
 
     /// Waits until an expression has series, and all their values are as they should be.
     async fn shows(&self, expression: &str, good: fn(f64) -> bool) -> anyhow::Result<()> {
-        wait_for(&format!("Prometheus to show {expression}"), SOON, || async {
-            let found = self.query(expression).await.map_err(|error| format!("{error:#}"))?;
-            let is_good = !found.is_empty() && found.iter().all(|(_, value)| good(*value));
-            if is_good { Ok(()) } else { Err(format!("{found:?}")) }
-        })
-        .await?;
+        let what = format!("Prometheus to show {expression}");
+        wait_for(&what, SOON, || self.shows_now(expression, good)).await?;
         Ok(())
+    }
+
+    /// The same without waiting; errs with what it has instead.
+    async fn shows_now(&self, expression: &str, good: fn(f64) -> bool) -> Result<(), String> {
+        let found = self.query(expression).await.map_err(|error| format!("{error:#}"))?;
+        let is_good = !found.is_empty() && found.iter().all(|(_, value)| good(*value));
+        if is_good { Ok(()) } else { Err(format!("{found:?}")) }
     }
 
     /// Every rule, as Prometheus has it.
@@ -235,12 +238,11 @@ async fn a_prometheus_finds_every_process_and_has_nothing_to_say() -> anyhow::Re
     // Which replica has whose events is chance, and each needs work twice until it has a rate.
     for record in records {
         wait_for(&format!("Prometheus to show {record}"), SOON, || async {
-            let found = prometheus.query(record).await.map_err(|error| format!("{error:#}"))?;
-            if !found.is_empty() && found.iter().all(|(_, value)| value.is_finite()) {
-                return Ok(());
+            let shown = prometheus.shows_now(record, f64::is_finite).await;
+            if shown.is_err() {
+                run(&doors, &silent).await.map_err(|error| format!("{error:#}"))?;
             }
-            run(&doors, &silent).await.map_err(|error| format!("{error:#}"))?;
-            Err(format!("{found:?}"))
+            shown
         })
         .await?;
     }

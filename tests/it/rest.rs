@@ -2,7 +2,7 @@
 
 use dev_stack::demo::{Narrator, run};
 use dev_stack::{Addresses, Detours, Output, Replicas, Stack, StackOptions};
-use harness::binaries;
+use harness::{Machine, binaries};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_start_continues_where_the_first_stopped() -> anyhow::Result<()> {
@@ -18,12 +18,14 @@ async fn a_second_start_continues_where_the_first_stopped() -> anyhow::Result<()
         })
     };
     let silent = Narrator { speaks: false };
-    let first = Stack::start(binaries().await?, options()?).await?;
+    let programs = binaries().await?;
+    let _machine = Machine::shared().await;
+    let first = Stack::start(programs, options()?).await?;
     let report = run(&first.addresses().into(), &silent).await?;
     assert_eq!(report.topic_events, 8);
     first.shutdown().await?;
 
-    let second = Stack::start(binaries().await?, options()?).await?;
+    let second = Stack::start(programs, options()?).await?;
     let report = run(&second.addresses().into(), &silent).await?;
     assert_eq!(report.topic_events, 16, "the topics hold what both runs published, each once");
     second.shutdown().await?;

@@ -143,7 +143,7 @@ async fn both_of(session: &Session, process: Process, count: usize) -> anyhow::R
 #[tokio::test(flavor = "multi_thread")]
 async fn replicas_share_the_slots_as_they_come_go_die_and_stand_still() -> anyhow::Result<()> {
     let replicas = Replicas { command_apis: 1, projection_workers: 4, outbox_relays: 4 };
-    let world = World::start(Plan { replicas, ..Plan::default() }).await?;
+    let world = World::start(Plan { replicas, alone: true, ..Plan::default() }).await?;
     for replica in 1..4 {
         world.stack.stop(Process::ProjectionWorker(replica), Signal::Terminate).await?;
         world.stack.stop(Process::OutboxRelay(replica), Signal::Terminate).await?;

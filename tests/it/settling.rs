@@ -60,19 +60,13 @@ async fn work(clients: [Client; 2], done: Arc<AtomicBool>, mut turn: usize) -> V
 
 /// Every third announcement fails, whoever makes it.
 async fn fail_announcements(world: &World) -> anyhow::Result<()> {
-    let port = world.stack.addresses().engine_faults.clone().unwrap_or_default();
-    let url = format!("http://{port}/faults");
     let rule = json!({
         "kind": "write_not_applied_timeout",
         "table": "outbox_messages",
         "count": 1_000_000,
         "probability": 0.33,
     });
-    let headers = [("content-type", "application/json")];
-    let http = &world.client(0).http;
-    let set = http.request(Method::POST, &url, &headers, Some(rule.to_string().into())).await?;
-    ensure!(set.status.is_success(), "{} {}", set.status, set.body);
-    Ok(())
+    world.add_fault(&rule).await
 }
 
 type Keys = BTreeSet<(Uuid, i64)>;

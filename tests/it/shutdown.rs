@@ -3,7 +3,7 @@
 
 use anyhow::ensure;
 use dev_stack::{Process, Replicas, Signal};
-use harness::{Plan, Steady, World, alone};
+use harness::{Plan, Steady, World, holds_all};
 use std::time::{Duration, Instant};
 
 /// The grace period of the processes, and a little for a busy machine.
@@ -29,34 +29,10 @@ async fn end(world: &World, process: Process) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Sum of `lease_held` of one process.
-async fn held(world: &World, process: Process) -> f64 {
-    let admin = world.stack.addresses().admin(process).unwrap_or_default();
-    let answer = world.client(0).http.get(&format!("http://{admin}/metrics")).await;
-    let text = answer.ok().and_then(|answer| answer.body.as_str().map(str::to_owned));
-    let text = text.unwrap_or_default();
-    let values = text.lines().filter(|line| line.starts_with("lease_held{"));
-    values.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
-}
-
-async fn holds_all(world: &World, process: Process, within: Duration) -> anyhow::Result<Duration> {
-    let began = Instant::now();
-    let what = format!("{} to hold all slots", process.name());
-    dev_stack::wait_for(&what, within, || async {
-        match held(world, process).await {
-            16.0 => Ok(()),
-            slots => Err(format!("it holds {slots}")),
-        }
-    })
-    .await?;
-    Ok(began.elapsed())
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_under_load_loses_nothing_and_hands_over_at_once() -> anyhow::Result<()> {
-    let _alone = alone().await;
     let replicas = Replicas { command_apis: 2, projection_workers: 2, outbox_relays: 2 };
-    let world = World::start(Plan { replicas, ..Plan::default() }).await?;
+    let world = World::start(Plan { replicas, alone: true, ..Plan::default() }).await?;
     let load = Steady::start(&[world.client(0), world.client(1)], 2);
 
     end(&world, Process::CommandApi(0)).await?;

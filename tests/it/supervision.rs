@@ -2,7 +2,7 @@
 
 use anyhow::{Context, ensure};
 use dev_stack::{Process, Whom};
-use harness::{Plan, Steady, World, alone, hooked_binaries};
+use harness::{Plan, Steady, World, hooked_binaries, series};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -35,18 +35,8 @@ async fn fell(folder: &Path, process: Process, child: &str) -> anyhow::Result<()
     Ok(())
 }
 
-/// The value of a series of the process's metrics.
-async fn series(world: &World, process: Process, name: &str) -> Option<f64> {
-    let admin = world.stack.addresses().admin(process)?;
-    let answer = world.client(0).http.get(&format!("http://{admin}/metrics")).await.ok()?;
-    let text = answer.body.as_str()?.to_owned();
-    let line = text.lines().find(|line| line.starts_with(name))?;
-    line.rsplit_once(' ')?.1.parse().ok()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn each_child_falls_in_turn_and_its_process_heals() -> anyhow::Result<()> {
-    let _alone = alone().await;
     let folder = tempfile::tempdir()?;
     let mut env_of = Vec::new();
     for (process, _) in CHILDREN {
@@ -61,11 +51,12 @@ async fn each_child_falls_in_turn_and_its_process_heals() -> anyhow::Result<()> 
         let pid = world.stack.pid(process);
         for child in children {
             fell(folder.path(), process, child).await?;
-            let restarts = format!("child_restarts_total{{child=\"{child}\",reason=\"panic\"}}");
-            dev_stack::wait_for(&restarts, HEALED_WITHIN, || async {
-                match series(&world, process, &restarts).await {
-                    Some(1.0) => Ok(()),
-                    other => Err(format!("{other:?}")),
+            let labels = [&format!("child=\"{child}\""), "reason=\"panic\""];
+            let what = format!("{child} of {} to be started again", process.name());
+            dev_stack::wait_for(&what, HEALED_WITHIN, || async {
+                match series(&world, process, "child_restarts_total", &labels).await[..] {
+                    [1.0] => Ok(()),
+                    ref other => Err(format!("{other:?}")),
                 }
             })
             .await?;

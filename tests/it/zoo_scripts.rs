@@ -5,7 +5,7 @@ use crate::zoo::{HEAL_WITH_DEFECT, without_scans};
 use anyhow::ensure;
 use dev_stack::{Process, Replicas, Signal, Whom, wait_for};
 use harness::{
-    ChaosOptions, Hop, Mode, Reply, Report, Scene, SlotRow, alone, hooked_binaries, run_script,
+    ChaosOptions, Hop, Mode, Reply, Report, Scene, SlotRow, hooked_binaries, run_script,
 };
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -80,7 +80,6 @@ impl Script {
         &self,
         script: impl AsyncFnOnce(&Scene<'_>) -> anyhow::Result<()>,
     ) -> anyhow::Result<Report> {
-        let _alone = alone().await;
         let report = run_script(hooked_binaries().await?, &self.options, script).await?;
         println!("{report}");
         Ok(report)

@@ -1,5 +1,5 @@
 //! Clients that only hold on: they say nothing, or send a header, a body, or take their answers a little at a
-//! time, and come back at once when they are cut off. Somebody who behaves is served beside them.
+//! time, and come back after a while when they are cut off. Somebody who behaves is served beside them.
 
 use crate::overload::{quantile, resident_mib, watch};
 use crate::world::World;

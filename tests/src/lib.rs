@@ -8,6 +8,8 @@ mod crowd;
 mod dump;
 mod history;
 mod hops;
+mod machine;
+mod metrics;
 pub mod outages;
 mod overload;
 mod proxy;
@@ -32,8 +34,10 @@ pub use history::{
     Command, Fault, History, Kind, Lookup, Place, Read, Recorder, Reply, Reuse, Sending,
 };
 pub use hops::{Hop, Hops};
+pub use machine::Machine;
+pub use metrics::{holds_all, series};
 pub use overload::{Load, survives_overload};
 pub use proxy::{Mode, Proxy, Rewrite};
 pub use rare_poison::survives_rare_poison;
 pub use steady::Steady;
-pub use world::{Plan, World, alone, binaries, hooked_binaries, seed};
+pub use world::{Plan, World, binaries, hooked_binaries, seed};

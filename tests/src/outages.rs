@@ -6,6 +6,7 @@ use crate::chaos::{Poison, PoisonEffect, Poisoned};
 use crate::check::{Expectations, verify};
 use crate::client::{Client, Outcome};
 use crate::dump::{Dump, LetterRow, letters};
+use crate::metrics::metric;
 use crate::world::{Plan, World, binaries, hooked_binaries};
 use anyhow::ensure;
 use dev_stack::{Process, Signal, Whom, wait_for};
@@ -51,24 +52,6 @@ async fn load(clients: Vec<Client>, stop: &AtomicBool) -> Vec<Uuid> {
         made
     });
     join_all(work).await.concat()
-}
-
-/// The sum of a metric's series that have all these labels.
-async fn metric(world: &World, process: Process, name: &str, labels: &[&str]) -> f64 {
-    series(world, process, name, labels).await.into_iter().sum()
-}
-
-/// The values of those series.
-pub async fn series(world: &World, process: Process, name: &str, labels: &[&str]) -> Vec<f64> {
-    let address = world.stack.addresses().metrics(process).unwrap_or_default();
-    let answer = world.client(0).http.get(&format!("http://{address}/metrics")).await;
-    let text = answer.map(|answer| answer.body.as_str().unwrap_or_default().to_owned());
-    let text = text.unwrap_or_default();
-    let is_meant = |line: &&str| {
-        line.split(['{', ' ']).next() == Some(name) && labels.iter().all(|part| line.contains(part))
-    };
-    let values = text.lines().filter(is_meant).filter_map(|line| line.rsplit(' ').next());
-    values.filter_map(|value| value.parse::<f64>().ok()).collect()
 }
 
 /// Nothing is left to do, and every promise is kept.

@@ -3,7 +3,7 @@
 use crate::chaos::{PoisonEffect, Poisoned};
 use crate::dump::letters;
 use crate::outages::{SOON, all_is_well, life, plan, poison, until};
-use crate::world::{World, hooked_binaries};
+use crate::world::{Plan, World, hooked_binaries};
 use anyhow::ensure;
 use dev_stack::Process;
 use futures::future::join_all;
@@ -66,7 +66,7 @@ fn p99(buckets: &[(f64, f64)]) -> f64 {
 /// most twice that of rounds without poison, and `noise`, and all is handled in order in the end. Prints what it
 /// saw.
 pub async fn survives_rare_poison(rare: u32, events: usize, noise: Duration) -> anyhow::Result<()> {
-    let world = World::start_with(hooked_binaries().await?, plan()).await?;
+    let world = World::start_with(hooked_binaries().await?, Plan { alone: true, ..plan() }).await?;
     let session = world.session().await?;
     let (client, worker) = (world.client(0), Process::ProjectionWorker(0));
     let look = async || buckets(&world, worker, "projection_freshness_seconds").await;

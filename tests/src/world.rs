@@ -6,7 +6,9 @@ use crate::check::{Expectations, verify};
 use crate::client::{Client, Outcome, Told};
 use crate::dump::Dump;
 use crate::hops::Hops;
+use crate::machine::Machine;
 use anyhow::{Context, ensure};
+use dev_stack::http::HttpClient;
 use dev_stack::{
     Addresses, Binaries, Detours, Output, Process, Replicas, Signal, Stack, StackOptions, Whom,
     wait_for,
@@ -14,10 +16,11 @@ use dev_stack::{
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;
-use tokio::sync::{Mutex, MutexGuard, OnceCell};
+use tokio::sync::OnceCell;
 
 /// The file of a world that says which events are poisoned.
 const POISON: &str = "poison";
@@ -25,7 +28,12 @@ const POISON: &str = "poison";
 /// The programs under test, built once per run.
 pub async fn binaries() -> anyhow::Result<&'static Binaries> {
     static BINARIES: OnceCell<Binaries> = OnceCell::const_new();
-    BINARIES.get_or_try_init(Binaries::find).await
+    BINARIES
+        .get_or_try_init(|| async {
+            let _machine = Machine::shared().await;
+            Binaries::find().await
+        })
+        .await
 }
 
 /// The same programs with their test hooks (`runtime::test_hooks`), built once per run. Start a world
@@ -33,13 +41,13 @@ pub async fn binaries() -> anyhow::Result<&'static Binaries> {
 /// [`Plan::env_of`].
 pub async fn hooked_binaries() -> anyhow::Result<&'static Binaries> {
     static BINARIES: OnceCell<Binaries> = OnceCell::const_new();
-    BINARIES.get_or_try_init(|| async { binaries().await?.find_hooked().await }).await
-}
-
-/// Held by a test that needs the machine: only one of these runs at a time.
-pub async fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::const_new(());
-    ALONE.lock().await
+    BINARIES
+        .get_or_try_init(|| async {
+            let plain = binaries().await?;
+            let _machine = Machine::shared().await;
+            plain.find_hooked().await
+        })
+        .await
 }
 
 /// The seed of a random test: from `SEED`, else a new one. Printed first, so that a failure can be
@@ -65,6 +73,8 @@ pub struct Plan {
     /// Workers are told a second address of engine and broker too, to which these may move:
     /// [`World::move_to_second`].
     pub second_addresses: bool,
+    /// No other test is at work beside this one, which measures how long something takes.
+    pub alone: bool,
 }
 
 impl Plan {
@@ -84,6 +94,8 @@ pub struct World {
     programs: Binaries,
     /// Data and logs; kept when the test ends without [`World::finish`].
     folder: Option<TempDir>,
+    /// Given back when all else is gone.
+    _machine: Machine,
 }
 
 impl World {
@@ -94,6 +106,7 @@ impl World {
 
     /// The same with other programs, for example [`hooked_binaries`].
     pub async fn start_with(programs: &Binaries, plan: Plan) -> anyhow::Result<Self> {
+        let machine = if plan.alone { Machine::alone().await } else { Machine::shared().await };
         let folder = tempfile::Builder::new().prefix("system-test-").tempdir()?;
         let addresses = Addresses::free(plan.replicas)?;
         let hops = if plan.proxied { Hops::before(&addresses).await? } else { Hops::default() };
@@ -110,7 +123,13 @@ impl World {
             detours,
         };
         match Stack::start(programs, options).await {
-            Ok(stack) => Ok(Self { stack, hops, programs: programs.clone(), folder: Some(folder) }),
+            Ok(stack) => Ok(Self {
+                stack,
+                hops,
+                programs: programs.clone(),
+                folder: Some(folder),
+                _machine: machine,
+            }),
             Err(error) => {
                 let kept = folder.keep();
                 Err(error.context(format!("logs in {}", kept.join("logs").display())))
@@ -153,6 +172,11 @@ impl World {
         self.engine_port()?.add(rule).await
     }
 
+    /// How often each kind of fault fired since the engine started.
+    pub async fn faults_fired(&self) -> anyhow::Result<BTreeMap<String, u64>> {
+        self.engine_port()?.fired().await
+    }
+
     /// Drops all rules of that port.
     pub async fn clear_faults(&self) -> anyhow::Result<()> {
         self.engine_port()?.clear().await
@@ -160,7 +184,8 @@ impl World {
 
     fn engine_port(&self) -> anyhow::Result<EnginePort> {
         let address = self.stack.addresses().engine_faults.as_deref();
-        Ok(EnginePort::new(address.context("the engine has no fault port")?))
+        let address = address.context("the engine has no fault port")?;
+        Ok(EnginePort::with_client(HttpClient::default(), address))
     }
 
     /// From now on these events cannot be handled, and no others; for a world of

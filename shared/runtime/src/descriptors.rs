@@ -3,6 +3,8 @@
 //! Many systems start processes with a low limit, for the sake of old programs, and a far higher one that
 //! they may ask for. A port with a thousand connections needs that.
 
+use std::net::SocketAddr;
+
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tracing::{debug, warn};
 
@@ -24,12 +26,12 @@ pub(crate) fn raise_limit() {
 
 /// How many of these connections there are descriptors for. The rest of the process needs some as well, the
 /// admin port first of all.
-pub(crate) fn room_for(connections_max: u32) -> u32 {
+pub(crate) fn room_for(listen: SocketAddr, connections_max: u32) -> u32 {
     let Some(limit) = getrlimit(Resource::Nofile).current else { return connections_max };
     let room = fitting(connections_max, limit);
     if room < connections_max {
         warn!(
-            key = "http.connections_max",
+            %listen,
             connections_max, room, limit, "file descriptors are too few for so many connections"
         );
     }

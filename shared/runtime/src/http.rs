@@ -161,7 +161,7 @@ impl HttpServer {
         config: HttpConfig,
         shutdown: CancellationToken,
     ) -> Self {
-        let room = descriptors::room_for(config.connections_max.get());
+        let room = descriptors::room_for(config.listen, config.connections_max.get());
         let moment = Duration::from_millis(config.connection_ms_min);
         let connections = Connections::new(room as usize, moment);
         let listener = Mutex::new(Some(listener));

@@ -18,8 +18,14 @@ pub(crate) struct EnginePort {
 }
 
 impl EnginePort {
+    /// For strikes: an engine that is down must not hold them up.
     pub(crate) fn new(address: &str) -> Self {
-        Self { http: HttpClient::with_timeout(TIMEOUT), url: format!("http://{address}") }
+        Self::with_client(HttpClient::with_timeout(TIMEOUT), address)
+    }
+
+    /// Waits for its answers as long as the client does.
+    pub(crate) fn with_client(http: HttpClient, address: &str) -> Self {
+        Self { http, url: format!("http://{address}") }
     }
 
     /// Adds a rule.

@@ -75,6 +75,8 @@ pub struct ChaosOptions {
     pub heal_limit: Duration,
     /// More variables, for example a seeded defect.
     pub env: Vec<(Whom, String, String)>,
+    /// No other test is at work beside it.
+    pub alone: bool,
 }
 
 impl ChaosOptions {
@@ -92,6 +94,7 @@ impl ChaosOptions {
             commands_max: 20_000 + 300 * usize::try_from(duration.as_secs()).unwrap_or(0),
             heal_limit: Duration::from_secs(60),
             env: Vec::new(),
+            alone: true,
         }
     }
 
@@ -103,6 +106,7 @@ impl ChaosOptions {
             clients: 12,
             pause: Duration::from_millis(25),
             commands_max: 2_500,
+            alone: false,
             ..Self::full(seed, Duration::ZERO)
         }
     }
@@ -115,6 +119,7 @@ impl ChaosOptions {
             replicas: self.replicas,
             env_of: settings.chain(self.env.iter().cloned()).collect(),
             proxied: true,
+            alone: self.alone,
             ..Plan::default()
         }
     }

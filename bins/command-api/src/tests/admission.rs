@@ -127,11 +127,16 @@ async fn a_client_that_goes_away_leaves_its_place() {
     assert!(poll!(second.as_mut()).is_pending(), "it has the place");
 }
 
-#[tokio::test]
-async fn a_principal_who_sends_too_many_is_refused_and_nobody_else() {
+/// One request of each principal at once, and hardly any later.
+fn one_of_each_principal() -> Server {
     let one = NonZeroU32::MIN;
     let principals = PrincipalsConfig { requests_per_second: one, burst: one, ..http().principals };
-    let server = Server::bounded(&HttpConfig { principals, ..http() }, &limits());
+    Server::bounded(&HttpConfig { principals, ..http() }, &limits())
+}
+
+#[tokio::test]
+async fn a_principal_who_sends_too_many_is_refused_and_nobody_else() {
+    let server = one_of_each_principal();
     let by = |actor: &str, key: &str| other(key).header("x-actor", actor);
     server.accepts(by("ada", "first")).await;
     let refused = server.send(by("ada", "second").into()).await;
@@ -148,9 +153,7 @@ async fn a_principal_who_sends_too_many_is_refused_and_nobody_else() {
 
 #[tokio::test]
 async fn a_limited_principal_is_not_told_not_done_of_what_is_at_work() {
-    let one = NonZeroU32::MIN;
-    let principals = PrincipalsConfig { requests_per_second: one, burst: one, ..http().principals };
-    let server = Server::bounded(&HttpConfig { principals, ..http() }, &limits());
+    let server = one_of_each_principal();
     let _gate = server.store.hold();
     let mut first = std::pin::pin!(server.send(create().header("x-actor", "ada").into()));
     assert!(poll!(first.as_mut()).is_pending());

@@ -83,16 +83,10 @@ where
 
 async fn audit<F: Fn() -> BTreeSet<u32> + Send>(deps: AuditDeps<F>) {
     let mut backoff = Backoff::new(deps.config.backoff);
-    let reader = loop {
-        match AuditReader::open(deps.session.clone(), deps.config.page_aggregates).await {
-            Ok(reader) => break reader,
-            Err(error) => pause(&mut backoff, &error).await,
-        }
-    };
-    let handled = loop {
-        match Handled::open(deps.session.clone()).await {
-            Ok(handled) => break handled,
-            Err(error) => pause(&mut backoff, &error).await,
+    let (reader, handled) = loop {
+        match open(&deps).await {
+            Ok(opened) => break opened,
+            Err(error) => pause(&mut backoff, error.as_ref()).await,
         }
     };
     let audit = Audit::new(deps.session.clone(), reader.clone());
@@ -111,6 +105,14 @@ async fn audit<F: Fn() -> BTreeSet<u32> + Send>(deps: AuditDeps<F>) {
             rounds.look_again().await;
         }
     }
+}
+
+async fn open<F>(
+    deps: &AuditDeps<F>,
+) -> Result<(AuditReader, Handled), Box<dyn std::error::Error + Send + Sync>> {
+    let session = &deps.session;
+    let reader = AuditReader::open(session.clone(), deps.config.page_aggregates).await?;
+    Ok((reader, Handled::open(session.clone()).await?))
 }
 
 async fn pause(backoff: &mut Backoff, error: &(dyn std::error::Error + Send + Sync + 'static)) {
@@ -210,34 +212,29 @@ impl<F: Fn() -> BTreeSet<u32> + Send> Rounds<F> {
                     continue;
                 }
             };
-            match self.handled_of(aggregate_id, version, drifts).await {
-                Ok((drifts, is_all)) => {
-                    self.count(aggregate_id, drifts);
-                    if !is_all {
-                        self.look_later(aggregate_id, version);
-                    }
-                }
+            match self.lags(aggregate_id, version, &drifts).await {
+                Ok(false) => self.count(aggregate_id, drifts),
+                Ok(true) => self.look_later(aggregate_id, version),
                 Err(error) => skipped(aggregate_id, &error),
             }
         }
     }
 
-    /// Those drifts whose projection has handled the version, and whether that is all of them.
-    async fn handled_of(
+    /// Whether a projection with drifts has not handled the version yet.
+    async fn lags(
         &self,
         aggregate_id: Uuid,
         version: Version,
-        drifts: Vec<Drift>,
-    ) -> Result<(Vec<Drift>, bool), HandleError> {
-        let (found, mut handled) = (drifts.len(), Vec::new());
-        for drift in drifts {
-            let consumer = consumer_of(drift.projection);
-            if self.handled.version(aggregate_id, &consumer).await? >= version.0 {
-                handled.push(drift);
+        drifts: &[Drift],
+    ) -> Result<bool, HandleError> {
+        let projections: BTreeSet<_> = drifts.iter().map(|drift| drift.projection).collect();
+        for projection in projections {
+            let consumer = consumer_of(projection);
+            if self.handled.version(aggregate_id, &consumer).await? < version.0 {
+                return Ok(true);
             }
         }
-        let is_all = handled.len() == found;
-        Ok((handled, is_all))
+        Ok(false)
     }
 
     fn count(&mut self, aggregate_id: Uuid, drifts: Vec<Drift>) {

@@ -121,21 +121,19 @@ impl Admission {
     /// A place, in order of arrival. Waits for one as long as the bounds and the request's deadline let
     /// it, unless its principal has sent too many.
     pub async fn admit(&self, context: &RequestContext) -> Result<Place, Refused> {
-        let place = match &context.principal {
-            Some(principal) => match self.principals.take(principal).await {
-                Ok(()) => self.place(context.deadline).await,
-                Err(retry_after) => Err(Refused::PrincipalLimit { retry_after }),
-            },
-            None => self.place(context.deadline).await,
-        };
+        let place = self.place(context).await;
         if let Err(refused) = place {
             METRICS.shed.with_label_values(&[refused.label()]).inc();
         }
         place
     }
 
-    async fn place(&self, deadline: Instant) -> Result<Place, Refused> {
-        let (shared, arrived) = (&self.shared, Instant::now());
+    async fn place(&self, context: &RequestContext) -> Result<Place, Refused> {
+        if let Some(principal) = &context.principal {
+            let taken = self.principals.take(principal).await;
+            taken.map_err(|retry_after| Refused::PrincipalLimit { retry_after })?;
+        }
+        let (shared, arrived, deadline) = (&self.shared, Instant::now(), context.deadline);
         if arrived >= deadline {
             return Err(Refused::Deadline);
         }

@@ -1,0 +1,44 @@
+//! What a process says of itself on its metrics port.
+
+use crate::world::World;
+use dev_stack::{Process, wait_for};
+use std::time::{Duration, Instant};
+
+/// As configured by default.
+const SLOTS: f64 = 16.0;
+
+/// The sum of a metric's series that have all these labels.
+pub(crate) async fn metric(world: &World, process: Process, name: &str, labels: &[&str]) -> f64 {
+    series(world, process, name, labels).await.into_iter().sum()
+}
+
+/// The values of those series.
+pub async fn series(world: &World, process: Process, name: &str, labels: &[&str]) -> Vec<f64> {
+    let address = world.stack.addresses().metrics(process).unwrap_or_default();
+    let answer = world.client(0).http.get(&format!("http://{address}/metrics")).await;
+    let text = answer.map(|answer| answer.body.as_str().unwrap_or_default().to_owned());
+    let text = text.unwrap_or_default();
+    let is_meant = |line: &&str| {
+        line.split(['{', ' ']).next() == Some(name) && labels.iter().all(|part| line.contains(part))
+    };
+    let values = text.lines().filter(is_meant).filter_map(|line| line.rsplit(' ').next());
+    values.filter_map(|value| value.parse::<f64>().ok()).collect()
+}
+
+/// Waits until a process holds all slots of its group; gives how long that took.
+pub async fn holds_all(
+    world: &World,
+    process: Process,
+    within: Duration,
+) -> anyhow::Result<Duration> {
+    let began = Instant::now();
+    let what = format!("{} to hold all slots", process.name());
+    wait_for(&what, within, || async {
+        match metric(world, process, "lease_held", &[]).await {
+            SLOTS => Ok(()),
+            slots => Err(format!("it holds {slots}")),
+        }
+    })
+    .await?;
+    Ok(began.elapsed())
+}
