@@ -66,7 +66,7 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- end -}}
 {{- end -}}
 
-{{/* The environment of a process as YAML. Takes root and config. */}}
+{{/* The environment of a process as YAML. Takes root, program and config. */}}
 {{- define "platform.environment" -}}
 {{- $environment := dict
   "APP__SCYLLA__NODES" (include "platform.scyllaNodes" .root)
@@ -87,6 +87,30 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- with .root.Values.tracing.endpoint -}}
 {{- $_ := set $environment "OTEL_EXPORTER_OTLP_ENDPOINT" . -}}
 {{- end -}}
+{{- if has .program (list "outbox-relay" "dlq-retrier" "esctl") -}}
+{{- $kafka := .root.Values.kafka -}}
+{{- $_ := set $environment "APP__KAFKA__BROKERS" (include "platform.brokers" .root) -}}
+{{- if $kafka.existingSecret -}}
+{{- $_ := set $environment "APP__KAFKA__USERNAME_FILE" "/run/secrets/kafka/username" -}}
+{{- $_ := set $environment "APP__KAFKA__PASSWORD_FILE" "/run/secrets/kafka/password" -}}
+{{- $_ := set $environment "APP__KAFKA__SASL_MECHANISM" $kafka.saslMechanism -}}
+{{- end -}}
+{{- if $kafka.tls.enabled -}}
+{{- $_ := set $environment "APP__KAFKA__TLS" "true" -}}
+{{- $_ := set $environment "APP__KAFKA__TLS_CA_FILE" "/run/secrets/kafka-tls/ca.crt" -}}
+{{- if $kafka.tls.clientCertificate -}}
+{{- $_ := set $environment "APP__KAFKA__TLS_CERT_FILE" "/run/secrets/kafka-tls/tls.crt" -}}
+{{- $_ := set $environment "APP__KAFKA__TLS_KEY_FILE" "/run/secrets/kafka-tls/tls.key" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if and (has .program (list "command-api" "query-api")) .root.Values.http.tls.enabled -}}
+{{- $_ := set $environment "APP__HTTP__TLS_CERT_FILE" "/run/secrets/http/tls.crt" -}}
+{{- $_ := set $environment "APP__HTTP__TLS_KEY_FILE" "/run/secrets/http/tls.key" -}}
+{{- if .root.Values.http.tls.clientCertificates -}}
+{{- $_ := set $environment "APP__HTTP__CLIENT_CA_FILE" "/run/secrets/http/ca.crt" -}}
+{{- end -}}
+{{- end -}}
 {{- range $key, $value := merge (dict) .config .root.Values.config -}}
 {{- $name := printf "APP__%s" ($key | replace "." "__" | upper) -}}
 {{- $_ := set $environment $name (include "platform.value" $value) -}}
@@ -101,9 +125,6 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- include "platform.environment" . | trim }}
 {{- if eq .process.kind "api" }}
 APP__HTTP__LISTEN: "0.0.0.0:{{ .process.port }}"
-{{- end }}
-{{- if has .name (list "outbox-relay" "dlq-retrier") }}
-APP__KAFKA__BROKERS: {{ include "platform.brokers" .root | quote }}
 {{- end }}
 {{- end -}}
 
@@ -142,24 +163,37 @@ priorityClassName: {{ . }}
 {{- end }}
 {{- end -}}
 
-{{- define "platform.secretMounts" -}}
-{{- if .Values.scylla.existingSecret }}
-- {name: scylla-credentials, mountPath: /run/secrets/scylla, readOnly: true}
+{{/* The secrets that a program reads, as a list of dicts with name, secret and path. Takes root and program. */}}
+{{- define "platform.secrets" -}}
+{{- $kafka := .root.Values.kafka -}}
+{{- if .root.Values.scylla.existingSecret }}
+- {name: scylla-credentials, secret: {{ .root.Values.scylla.existingSecret }}, path: /run/secrets/scylla}
 {{- end }}
-{{- if .Values.scylla.tls.enabled }}
-- {name: scylla-tls, mountPath: /run/secrets/scylla-tls, readOnly: true}
+{{- if .root.Values.scylla.tls.enabled }}
+- {name: scylla-tls, secret: {{ required "scylla.tls.enabled needs scylla.tls.existingSecret" .root.Values.scylla.tls.existingSecret }}, path: /run/secrets/scylla-tls}
+{{- end }}
+{{- if and (has .program (list "command-api" "query-api")) .root.Values.http.tls.enabled }}
+- {name: http-tls, secret: {{ required "http.tls.enabled needs http.tls.existingSecret" .root.Values.http.tls.existingSecret }}, path: /run/secrets/http}
+{{- end }}
+{{- if has .program (list "outbox-relay" "dlq-retrier" "esctl") }}
+{{- if $kafka.existingSecret }}
+- {name: kafka-credentials, secret: {{ $kafka.existingSecret }}, path: /run/secrets/kafka}
+{{- end }}
+{{- if $kafka.tls.enabled }}
+- {name: kafka-tls, secret: {{ required "kafka.tls.enabled needs kafka.tls.existingSecret" $kafka.tls.existingSecret }}, path: /run/secrets/kafka-tls}
+{{- end }}
 {{- end }}
 {{- end -}}
 
+{{- define "platform.secretMounts" -}}
+{{- range (include "platform.secrets" . | fromYamlArray) }}
+- {name: {{ .name }}, mountPath: {{ .path }}, readOnly: true}
+{{- end -}}
+{{- end -}}
+
 {{- define "platform.secretVolumes" -}}
-{{- if .Values.scylla.existingSecret }}
-- name: scylla-credentials
-  secret: {secretName: {{ .Values.scylla.existingSecret }}, defaultMode: 0440}
-{{- end }}
-{{- if .Values.scylla.tls.enabled }}
-- name: scylla-tls
-  secret:
-    secretName: {{ required "scylla.tls.enabled needs scylla.tls.existingSecret" .Values.scylla.tls.existingSecret }}
-    defaultMode: 0440
-{{- end }}
+{{- range (include "platform.secrets" . | fromYamlArray) }}
+- name: {{ .name }}
+  secret: {secretName: {{ .secret }}, defaultMode: 0440}
+{{- end -}}
 {{- end -}}

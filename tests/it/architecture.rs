@@ -7,14 +7,15 @@ use std::process::Command;
 /// Crate, and what it may name of ours.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("domain", &[]),
-    ("runtime", &[]),
+    ("reloaded", &[]),
+    ("runtime", &["reloaded"]),
     ("leases", &["runtime"]),
     ("event-store", &["domain", "leases", "runtime"]),
     ("cdc", &["domain", "event-store", "leases", "runtime"]),
     ("dead-letter", &["domain", "event-store", "cdc", "leases", "runtime"]),
     ("projection", &["domain", "event-store", "cdc", "leases", "runtime"]),
-    ("messaging", &["domain", "event-store", "cdc", "leases", "runtime"]),
-    ("embedded-scylla", &[]),
+    ("messaging", &["domain", "event-store", "cdc", "leases", "reloaded", "runtime"]),
+    ("embedded-scylla", &["reloaded"]),
     ("command-api", &["domain", "event-store", "runtime"]),
     (
         "projection-worker",
@@ -60,9 +61,9 @@ const HEAVY: &[(&str, &[&str])] = &[
     ("stateright", &["protocol-models"]),
     ("opentelemetry-otlp", &["runtime"]),
     // Both ends of an encrypted connection, and nobody in between.
-    ("rustls", &["embedded-scylla", "runtime"]),
-    ("tokio-rustls", &["embedded-scylla"]),
-    ("rcgen", &["embedded-scylla", "runtime"]),
+    ("rustls", &["embedded-scylla", "runtime", "system-tests"]),
+    ("tokio-rustls", &["embedded-scylla", "runtime", "system-tests"]),
+    ("rcgen", &["embedded-scylla", "messaging", "runtime", "system-tests"]),
 ];
 
 #[test]

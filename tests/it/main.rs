@@ -1,14 +1,21 @@
 //! The system under test is what a user runs: the real binaries, real sockets, real kills.
 
 mod architecture;
+mod bad_config;
 mod bad_input;
+mod canaries;
+#[path = "../../shared/embedded-scylla/tests/it/certificates.rs"]
+mod certificates;
 mod chaos;
+mod configuration;
 mod contention;
 mod crash_sites;
 mod crowd;
 mod demo;
 mod faults;
 mod hang_up;
+mod https;
+mod kafka;
 mod kills;
 mod letter_zoo;
 mod metrics;
@@ -25,6 +32,7 @@ mod rest;
 mod scaling;
 mod settling;
 mod shutdown;
+mod startup;
 mod supervision;
 mod traces;
 mod verify;

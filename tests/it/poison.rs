@@ -16,19 +16,24 @@ const BEGAN_MS: i64 = 1_795_514_400_000;
 const SOON: Duration = Duration::from_secs(30);
 
 /// An order that no command made.
-struct Order<'a> {
+pub(crate) struct Order<'a> {
     world: &'a World,
     session: &'a Session,
-    id: Uuid,
+    pub(crate) id: Uuid,
 }
 
 impl<'a> Order<'a> {
-    fn new(world: &'a World, session: &'a Session) -> Self {
+    pub(crate) fn new(world: &'a World, session: &'a Session) -> Self {
         Self { world, session, id: Uuid::now_v7() }
     }
 
     /// Commits and announces an event.
-    async fn append(&self, version: i64, event_type: &str, data: &Value) -> anyhow::Result<()> {
+    pub(crate) async fn append(
+        &self,
+        version: i64,
+        event_type: &str,
+        data: &Value,
+    ) -> anyhow::Result<()> {
         self.insert("event_store", "", version, event_type, data, "IF NOT EXISTS").await?;
         self.insert("outbox_messages", ", topic", version, event_type, data, "").await
     }

@@ -14,7 +14,9 @@ async fn a_second_start_continues_where_the_first_stopped() -> anyhow::Result<()
             output: Output::new(&folder.path().join("logs"), false)?,
             env: Vec::new(),
             env_of: Vec::new(),
+            engine: Vec::new(),
             detours: Detours::default(),
+            broker: None,
         })
     };
     let silent = Narrator { speaks: false };

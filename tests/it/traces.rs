@@ -33,11 +33,14 @@ struct Seen {
 
 /// A collector that remembers.
 #[derive(Clone, Default)]
-struct Sink(Arc<Mutex<Vec<Seen>>>);
+pub(crate) struct Sink {
+    seen: Arc<Mutex<Vec<Seen>>>,
+    bytes: Arc<Mutex<Vec<u8>>>,
+}
 
 impl Sink {
     /// Starts it; gives its URL, and what it lives in.
-    async fn start(&self) -> anyhow::Result<(String, JoinSet<()>)> {
+    pub(crate) async fn start(&self) -> anyhow::Result<(String, JoinSet<()>)> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}", listener.local_addr()?);
         let (sink, mut serving) = (self.clone(), JoinSet::new());
@@ -56,8 +59,9 @@ impl Sink {
     async fn take(self, request: Request<Incoming>) -> anyhow::Result<Response<Empty<Bytes>>> {
         ensure!(request.uri().path() == "/v1/traces", "{}", request.uri());
         let body = request.into_body().collect().await?.to_bytes();
+        self.bytes.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&body);
         let batch = ExportTraceServiceRequest::decode(body)?;
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         for spans in batch.resource_spans {
             let attributes = spans.resource.unwrap_or_default().attributes;
             let process = text(&attributes, "service.name").unwrap_or_default();
@@ -77,7 +81,12 @@ impl Sink {
     }
 
     fn all(&self) -> Vec<Seen> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// All that was received, as it came.
+    pub(crate) fn received(&self) -> Vec<u8> {
+        self.bytes.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

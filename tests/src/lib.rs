@@ -8,12 +8,15 @@ mod crowd;
 mod dump;
 mod history;
 mod hops;
+mod kafka;
 mod machine;
 mod metrics;
 pub mod outages;
 mod overload;
+mod processor;
 mod proxy;
 mod rare_poison;
+mod reference;
 mod steady;
 mod world;
 
@@ -34,10 +37,13 @@ pub use history::{
     Command, Fault, History, Kind, Lookup, Place, Read, Recorder, Reply, Reuse, Sending,
 };
 pub use hops::{Hop, Hops};
+pub use kafka::{Guard, Kafka};
 pub use machine::Machine;
 pub use metrics::{holds_all, series};
 pub use overload::{Load, survives_overload};
+pub use processor::ProcessorTime;
 pub use proxy::{Mode, Proxy, Rewrite};
 pub use rare_poison::survives_rare_poison;
+pub use reference::{CONFIGURED, Key, all_references, reference};
 pub use steady::Steady;
 pub use world::{Plan, World, binaries, hooked_binaries, seed};

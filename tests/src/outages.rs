@@ -31,7 +31,7 @@ pub fn plan() -> Plan {
     };
     let mut env_of = Vec::new();
     for program in ["outbox-relay", "dlq-retrier"] {
-        env_of.push(set(program, "APP__KAFKA__MESSAGE_TIMEOUT_MS", "1500"));
+        env_of.push(set(program, "APP__PUBLISHER__MESSAGE_TIMEOUT_MS", "1500"));
     }
     for (name, value) in [("INITIAL_MS", "200"), ("MAX_MS", "1000")] {
         env_of.push(set("dlq-retrier", &format!("APP__RETRY__BACKOFF__{name}"), value));

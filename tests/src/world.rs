@@ -6,6 +6,7 @@ use crate::check::{Expectations, verify};
 use crate::client::{Client, Outcome, Told};
 use crate::dump::Dump;
 use crate::hops::Hops;
+use crate::kafka::Kafka;
 use crate::machine::Machine;
 use anyhow::{Context, ensure};
 use dev_stack::http::HttpClient;
@@ -68,11 +69,15 @@ pub struct Plan {
     pub env: Vec<(String, String)>,
     /// Environment of some processes, `esctl` among them.
     pub env_of: Vec<(Whom, String, String)>,
+    /// More arguments of the engine.
+    pub engine: Vec<String>,
     /// A proxy on every hop, in [`World::hops`].
     pub proxied: bool,
     /// Workers are told a second address of engine and broker too, to which these may move:
     /// [`World::move_to_second`].
     pub second_addresses: bool,
+    /// A real Kafka in the place of the embedded broker; its open listener is where everybody goes.
+    pub kafka: Option<Kafka>,
     /// No other test is at work beside this one, which measures how long something takes.
     pub alone: bool,
 }
@@ -81,6 +86,10 @@ impl Plan {
     /// A plan with so many replicas of `command-api`.
     pub fn command_apis(command_apis: usize) -> Self {
         Self { replicas: Replicas { command_apis, ..Replicas::default() }, ..Self::default() }
+    }
+
+    async fn machine(&self) -> Machine {
+        if self.alone { Machine::alone().await } else { Machine::shared().await }
     }
 }
 
@@ -92,6 +101,8 @@ pub struct World {
     pub hops: Hops,
     /// What the processes were started from.
     programs: Binaries,
+    /// What the plan has for `esctl`.
+    esctl: Vec<(String, String)>,
     /// Data and logs; kept when the test ends without [`World::finish`].
     folder: Option<TempDir>,
     /// Given back when all else is gone.
@@ -106,35 +117,32 @@ impl World {
 
     /// The same with other programs, for example [`hooked_binaries`].
     pub async fn start_with(programs: &Binaries, plan: Plan) -> anyhow::Result<Self> {
-        let machine = if plan.alone { Machine::alone().await } else { Machine::shared().await };
+        let machine = plan.machine().await;
         let folder = tempfile::Builder::new().prefix("system-test-").tempdir()?;
-        let addresses = Addresses::free(plan.replicas)?;
-        let hops = if plan.proxied { Hops::before(&addresses).await? } else { Hops::default() };
-        let detours = if plan.second_addresses { both(&addresses) } else { hops.detours() };
-        let poison = folder.path().join(POISON);
-        let mut env = plan.env;
-        env.push(("TEST_POISON".to_owned(), poison.display().to_string()));
-        let options = StackOptions {
-            data_dir: folder.path().to_owned(),
-            addresses,
-            output: Output::new(&folder.path().join("logs"), false)?,
-            env,
-            env_of: plan.env_of,
-            detours,
-        };
+        let esctl = of_esctl(&plan);
+        let (options, hops) = prepare(&folder, plan).await?;
         match Stack::start(programs, options).await {
-            Ok(stack) => Ok(Self {
-                stack,
-                hops,
-                programs: programs.clone(),
-                folder: Some(folder),
-                _machine: machine,
-            }),
+            Ok(stack) => {
+                let (programs, folder) = (programs.clone(), Some(folder));
+                Ok(Self { stack, hops, programs, esctl, folder, _machine: machine })
+            }
             Err(error) => {
                 let kept = folder.keep();
                 Err(error.context(format!("logs in {}", kept.join("logs").display())))
             }
         }
+    }
+
+    /// A world in which nothing runs yet: each process is started by `stack.resume`, and the schema and the
+    /// topics are made by [`World::esctl`].
+    pub async fn down(plan: Plan) -> anyhow::Result<Self> {
+        let (programs, machine) = (binaries().await?, plan.machine().await);
+        let folder = tempfile::Builder::new().prefix("system-test-").tempdir()?;
+        let esctl = of_esctl(&plan);
+        let (options, hops) = prepare(&folder, plan).await?;
+        let stack = Stack::down(programs, options)?;
+        let (programs, folder) = (programs.clone(), Some(folder));
+        Ok(Self { stack, hops, programs, esctl, folder, _machine: machine })
     }
 
     /// A client of replica `index` of `command-api`.
@@ -159,6 +167,8 @@ impl World {
             .args(["-o", "json"])
             .args(arguments)
             .env("SCYLLA_NODES", &self.stack.addresses().engine)
+            .env("REDPANDA_BROKERS", &self.stack.addresses().broker)
+            .envs(self.esctl.iter().cloned())
             .kill_on_drop(true)
             .output()
             .await?;
@@ -262,6 +272,36 @@ fn both(addresses: &Addresses) -> Detours {
         addresses.workers().into_iter().map(|worker| (worker, both(address))).collect()
     };
     Detours { engine: to_all(&addresses.engine), broker: to_all(&addresses.broker) }
+}
+
+/// What the plan has for `esctl`.
+fn of_esctl(plan: &Plan) -> Vec<(String, String)> {
+    let meant = plan.env_of.iter().filter(|(whom, ..)| *whom == Whom::Program("esctl"));
+    meant.map(|(_, name, value)| (name.clone(), value.clone())).collect()
+}
+
+/// Free ports, folders, and proxies if there are to be any.
+async fn prepare(folder: &TempDir, plan: Plan) -> anyhow::Result<(StackOptions, Hops)> {
+    let mut addresses = Addresses::free(plan.replicas)?;
+    if let Some(kafka) = &plan.kafka {
+        addresses.broker = kafka.plain();
+    }
+    let hops = if plan.proxied { Hops::before(&addresses).await? } else { Hops::default() };
+    let detours = if plan.second_addresses { both(&addresses) } else { hops.detours() };
+    let poison = folder.path().join(POISON);
+    let mut env = plan.env;
+    env.push(("TEST_POISON".to_owned(), poison.display().to_string()));
+    let options = StackOptions {
+        data_dir: folder.path().to_owned(),
+        addresses,
+        output: Output::new(&folder.path().join("logs"), false)?,
+        env,
+        env_of: plan.env_of,
+        engine: plan.engine,
+        detours,
+        broker: plan.kafka.as_ref().map(Kafka::program).transpose()?,
+    };
+    Ok((options, hops))
 }
 
 impl Drop for World {

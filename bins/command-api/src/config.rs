@@ -1,13 +1,15 @@
 //! The configuration of this process.
 
 use event_store::EventStoreConfig;
+use runtime::config::{BadValue, Configuration};
 use runtime::{BreakerConfig, HttpConfig, ScyllaConfig};
-use serde::{Deserialize, Deserializer, Serialize};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// Everything but the shell's sections.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Config {
     /// The database.
@@ -15,25 +17,22 @@ pub(crate) struct Config {
     /// The port for commands.
     pub(crate) http: HttpConfig,
     /// When requests are refused because the database answers nobody.
-    #[serde(deserialize_with = "BreakerConfig::checked")]
     pub(crate) breaker: BreakerConfig,
     /// What a request may cost.
     pub(crate) requests: RequestLimits,
     /// Bounds and intervals of the append.
-    #[serde(deserialize_with = "checked")]
     pub(crate) event_store: EventStoreConfig,
 }
 
-/// What a request may cost. How long it waits for its answer is `event_store.wait_ms_max`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// What a request may cost.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RequestLimits {
-    /// The largest body.
+    /// The largest body; then 413.
     pub(crate) body_bytes_max: NonZeroU32,
-    /// How long a client may take to send its body.
+    /// How long a body may take to arrive; then 408.
     pub(crate) body_timeout_ms: NonZeroU32,
-    /// How many bodies of the largest size may be in memory at a time; smaller ones count by what
-    /// has arrived of them.
+    /// Bodies of the largest size in memory at a time, smaller ones by what has arrived; then 429.
     pub(crate) full_bodies_max: NonZeroU32,
 }
 
@@ -43,9 +42,21 @@ impl RequestLimits {
     }
 }
 
-/// A bad value is to be a bad configuration, not a failed start.
-fn checked<'de, D: Deserializer<'de>>(deserializer: D) -> Result<EventStoreConfig, D::Error> {
-    let config = EventStoreConfig::deserialize(deserializer)?;
-    config.validate().map_err(serde::de::Error::custom)?;
-    Ok(config)
+impl Configuration for Config {
+    fn check(&self) -> Result<(), BadValue> {
+        self.http.usable().map_err(|bad| bad.within("http"))?;
+        self.event_store.check().map_err(|bad| bad.within("event_store"))?;
+        self.scylla.usable().map_err(|bad| bad.within("scylla"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_refuses_what_is_bad() {
+        let defaults = include_str!("../../../config/command-api.toml");
+        runtime::config::testing::assert_refuses_what_is_bad::<Config>("command-api", defaults);
+    }
 }

@@ -33,13 +33,14 @@ fn main() -> ExitCode {
 
 async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
     let Config { scylla, http, breaker, requests, event_store } = process.config.clone();
+    let port = process.take_http(&http)?;
     let session = process.scylla(&scylla).await?;
     let settings = process.wait_for_schema(&session, &[event_store::MIGRATIONS]).await?;
     let store = EventStore::open(session, event_store, &settings).await?;
     let breaker = process.database_breaker(breaker);
     let router = routes::router(store.clone(), &http, &requests, breaker);
-    let listener = process.bind_http(&http).await?;
-    let server = HttpServer::new(listener, router, http, process.shutdown());
+    let listener = process.listen_http(port)?;
+    let server = HttpServer::new(listener, router, http, process.shutdown())?;
     let served = store.clone();
     process.child("http", move || {
         let (server, store) = (server.clone(), served.clone());

@@ -61,7 +61,7 @@ fn database_url(path: &Path) -> anyhow::Result<Url> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use messaging::{KafkaConfig, Message, Publisher, TopicReader};
+    use messaging::{KafkaConfig, Message, Publisher, PublisherConfig, TopicReader};
     use std::time::Duration;
 
     fn message(version: u64) -> Message {
@@ -78,20 +78,20 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let database = folder.path().join("topics.sqlite");
         let listen = SocketAddr::from(([127, 0, 0, 1], crate::free_port().unwrap()));
-        let brokers = vec![listen.to_string()];
+        let kafka = KafkaConfig::open(vec![listen.to_string()]);
         let timeout = Duration::from_secs(60);
         let mut broker = tokio::task::JoinSet::new();
         broker.spawn(async move { serve(listen, &database).await });
-        let created = messaging::topics::create(&brokers, 4, 1, timeout).await.unwrap();
+        let created = messaging::topics::create(&kafka, 4, 1, timeout).await.unwrap();
         assert!(created.iter().all(|topic| topic.is_new), "{created:?}");
-        let again = messaging::topics::create(&brokers, 4, 1, timeout).await.unwrap();
+        let again = messaging::topics::create(&kafka, 4, 1, timeout).await.unwrap();
         assert!(again.iter().all(|topic| !topic.is_new), "{again:?}");
 
         let config = serde_json::json!({
-            "brokers": brokers, "message_timeout_ms": 30_000, "linger_ms": 20, "queue_messages_max": 1_000,
+            "message_timeout_ms": 30_000, "linger_ms": 20, "queue_messages_max": 1_000,
         });
-        let config: KafkaConfig = serde_json::from_value(config).unwrap();
-        let publisher = Publisher::new(config).unwrap();
+        let config: PublisherConfig = serde_json::from_value(config).unwrap();
+        let publisher = Publisher::new(kafka.clone(), config).unwrap();
         for version in 1..=37 {
             publisher.publish(&message(version)).await.unwrap();
         }
@@ -101,7 +101,7 @@ mod tests {
         {
             published.unwrap();
         }
-        let reader = TopicReader::from_beginning(&brokers, &["orders.events"], timeout).unwrap();
+        let reader = TopicReader::from_beginning(&kafka, &["orders.events"], timeout).unwrap();
         let ends = reader.ends(timeout).unwrap();
         assert_eq!(ends.iter().map(|(.., low, high)| high - low).sum::<i64>(), 40, "{ends:?}");
         let mut versions = Vec::new();

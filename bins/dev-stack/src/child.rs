@@ -64,7 +64,16 @@ pub(crate) struct Supervised {
 impl Supervised {
     /// Starts the child and keeps it running.
     pub(crate) fn start(spec: ChildSpec, output: Output) -> Self {
-        let (wanted, wanted_receiver) = watch::channel(true);
+        Self::new(spec, output, true)
+    }
+
+    /// A child that is started by [`Supervised::resume`].
+    pub(crate) fn down(spec: ChildSpec, output: Output) -> Self {
+        Self::new(spec, output, false)
+    }
+
+    fn new(spec: ChildSpec, output: Output, wanted: bool) -> Self {
+        let (wanted, wanted_receiver) = watch::channel(wanted);
         let (state_sender, state) = watch::channel(State::Down);
         let name = spec.name.clone();
         let mut task = JoinSet::new();

@@ -18,5 +18,7 @@ mod wait;
 pub use binaries::Binaries;
 pub use child::Signal;
 pub use ports::free_port;
-pub use stack::{Addresses, Detours, Output, Process, Replicas, Stack, StackOptions, Whom};
+pub use stack::{
+    Addresses, Detours, Output, Process, Program, Replicas, Stack, StackOptions, Whom,
+};
 pub use wait::{WaitError, wait_for};

@@ -45,7 +45,9 @@ impl Folder {
             output: Output::new(&self.path.join("logs"), terminal)?,
             env: Vec::new(),
             env_of: Vec::new(),
+            engine: Vec::new(),
             detours: Detours::default(),
+            broker: None,
         })
     }
 }

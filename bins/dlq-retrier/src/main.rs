@@ -3,17 +3,20 @@
 use anyhow::Context;
 use dead_letter::{RetrierDeps, RetryConfig, run_retrier};
 use leases::LeaseConfig;
-use messaging::{BrokerWatchConfig, KafkaConfig, Publisher, Relay};
+use messaging::{BrokerWatchConfig, KafkaConfig, Publisher, PublisherConfig, Relay};
+use runtime::config::{BadValue, Configuration};
 use runtime::{Process, ScyllaConfig};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Config {
     scylla: ScyllaConfig,
     kafka: KafkaConfig,
+    publisher: PublisherConfig,
     broker_watch: BrokerWatchConfig,
     #[serde(default)]
     leases: LeaseConfig,
@@ -21,13 +24,25 @@ struct Config {
     retry: RetryConfig,
 }
 
+impl Configuration for Config {
+    fn check(&self) -> Result<(), BadValue> {
+        self.kafka.usable().map_err(|bad| bad.within("kafka"))?;
+        self.publisher.check().map_err(|bad| bad.within("publisher"))?;
+        self.leases.check().map_err(|bad| bad.within("leases"))?;
+        self.scylla.usable().map_err(|bad| bad.within("scylla"))
+    }
+}
+
+/// The configuration of this process as it was when it was compiled.
+const DEFAULTS: &str = include_str!("../../../config/dlq-retrier.toml");
+
 fn main() -> ExitCode {
-    runtime::main("dlq-retrier", include_str!("../../../config/dlq-retrier.toml"), run)
+    runtime::main("dlq-retrier", DEFAULTS, run)
 }
 
 async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
-    let Config { scylla, kafka, broker_watch, leases, retry } = process.config.clone();
-    let publisher = Publisher::new(kafka).context("make the producer")?;
+    let Config { scylla, kafka, publisher, broker_watch, leases, retry } = process.config.clone();
+    let publisher = Publisher::new(kafka, publisher).context("make the producer")?;
     let session = process.scylla(&scylla).await?;
     let schema = [
         ::leases::MIGRATIONS,
@@ -53,4 +68,14 @@ async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
         messaging::watch_broker(publisher, broker_watch, readiness, shutdown.clone())
     });
     process.run_until_shutdown().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_refuses_what_is_bad() {
+        runtime::config::testing::assert_refuses_what_is_bad::<Config>("dlq-retrier", DEFAULTS);
+    }
 }

@@ -14,11 +14,10 @@ mod slots;
 mod topics;
 mod verify;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use runtime::config::{Loaded, Sources};
+use runtime::config::{ConfigArguments, Loaded};
 use runtime::schema::Edited;
 
 use database::KeyspaceMissing;
@@ -30,15 +29,11 @@ use settings::Settings;
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
-    /// Directory with default.toml and esctl.toml [default: ./config]
-    #[arg(long, global = true, value_name = "DIR")]
-    config_dir: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigArguments,
     /// How results are written
     #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
     output: Format,
-    /// Print the configuration that would be used, secrets hidden, and end
-    #[arg(long)]
-    check_config: bool,
     #[command(subcommand)]
     noun: Option<Noun>,
 }
@@ -67,14 +62,9 @@ enum Noun {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let loaded = Sources::of_process(arguments.config_dir.as_deref())
-        .and_then(|sources| runtime::config::load::<Settings>("esctl", DEFAULTS, &sources));
-    let loaded = match loaded {
+    let loaded = match arguments.config.load::<Settings>("esctl", DEFAULTS) {
         Ok(loaded) => loaded,
-        Err(error) => {
-            eprintln!("esctl: {error}");
-            return ExitCode::from(EXIT_CONFIG);
-        }
+        Err(code) => return code,
     };
     match execute(arguments, loaded) {
         Ok(()) => ExitCode::SUCCESS,
@@ -93,7 +83,6 @@ const EXIT_USAGE: u8 = 2;
 const EXIT_NOT_FOUND: u8 = 3;
 const EXIT_CONFLICT: u8 = 4;
 const EXIT_CHECK_FAILED: u8 = 5;
-const EXIT_CONFIG: u8 = 64;
 
 /// Nothing to do was named.
 #[derive(Debug, thiserror::Error)]
@@ -117,9 +106,6 @@ fn code_of(error: &anyhow::Error) -> u8 {
 }
 
 fn execute(arguments: Arguments, loaded: Loaded<Settings>) -> anyhow::Result<()> {
-    if arguments.check_config {
-        return output::text(&loaded.to_toml()?);
-    }
     let noun = arguments.noun.ok_or(NothingToDo)?;
     runtime::telemetry::init(&loaded.shell.log)?;
     let settings = loaded.config;
@@ -136,4 +122,14 @@ fn execute(arguments: Arguments, loaded: Loaded<Settings>) -> anyhow::Result<()>
             Noun::Verify(arguments) => verify::run(&arguments, &settings, format).await,
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_refuses_what_is_bad() {
+        runtime::config::testing::assert_refuses_what_is_bad::<Settings>("esctl", DEFAULTS);
+    }
 }

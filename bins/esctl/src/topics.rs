@@ -31,13 +31,13 @@ pub(crate) async fn run(verb: &Verb, settings: &Settings, format: Format) -> any
 }
 
 async fn create(settings: &Settings, format: Format) -> anyhow::Result<()> {
-    let brokers = &settings.kafka.brokers;
+    let kafka = &settings.kafka;
     let topics = &settings.topics;
     let timeout = Duration::from_millis(topics.timeout_ms);
     let created =
-        messaging::topics::create(brokers, topics.partitions, topics.replication_factor, timeout)
+        messaging::topics::create(kafka, topics.partitions, topics.replication_factor, timeout)
             .await
-            .with_context(|| format!("create topics on {}", brokers.join(",")))?;
+            .with_context(|| format!("create topics on {}", kafka.brokers.join(",")))?;
     let lines: Vec<Line> = created
         .iter()
         .map(|created| Line {

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use event_store::audit::AuditReader;
 use messaging::TopicAudit;
 use projection::audit::Audit;
@@ -71,7 +71,6 @@ pub(crate) async fn run(
     settings: &Settings,
     format: Format,
 ) -> anyhow::Result<()> {
-    settings.verify.validate()?;
     let session = Arc::new(database::open(&settings.scylla).await?);
     let shared = runtime::schema::settings(&session).await?;
     let slots = match &arguments.slots {
@@ -83,10 +82,11 @@ pub(crate) async fn run(
     let topics = if arguments.no_topics {
         None
     } else {
-        let brokers = &settings.kafka.brokers;
+        let kafka = &settings.kafka;
         let idle_max = Duration::from_millis(verify.topic_idle_ms);
-        let topics = TopicAudit::open(brokers, idle_max, verify.differences_max);
-        let doing = || format!("read the topics on {} (or say --no-topics)", brokers.join(","));
+        let topics = TopicAudit::open(kafka, idle_max, verify.differences_max);
+        let doing =
+            || format!("read the topics on {} (or say --no-topics)", kafka.brokers.join(","));
         Some(topics.with_context(doing)?)
     };
     let reader = AuditReader::open(Arc::clone(&session), verify.page_aggregates).await?;
@@ -113,28 +113,34 @@ fn parse_slots(text: &str, count: u32) -> Result<BTreeSet<u32>, String> {
     Ok(slots)
 }
 
-/// `[verify]`
-#[derive(Debug, Clone, Serialize, serde::Deserialize)]
+/// How `esctl verify` compares what the system holds.
+#[derive(Debug, Clone, Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct VerifyConfig {
+    /// Aggregates, and rows of the read models, that are looked at per second; `--rate`.
+    #[schemars(range(min = 1))]
     aggregates_per_second: u32,
+    /// Aggregates per page of the scan of the ledger.
+    #[schemars(range(min = 1, max = 5000))]
     page_aggregates: u32,
+    /// So long after the safety interval a difference is looked at again; then it counts.
     recheck_ms: u64,
+    /// What is younger at the start need not be announced yet: `event_store.grace_ms` and five seconds.
     grace_ms: u64,
+    /// The outbox's `default_time_to_live`.
+    #[schemars(range(min = 1))]
     outbox_ttl_s: u64,
+    /// What expires from the outbox within this time need not be there.
     outbox_margin_s: u64,
+    /// Differences that are looked at again and listed.
+    #[schemars(range(min = 1))]
     differences_max: usize,
+    /// Longest pause between two messages of the topics, and longest wait for the broker.
+    #[schemars(range(min = 1))]
     topic_idle_ms: u64,
+    /// How often progress is said on stderr.
+    #[schemars(range(min = 1))]
     progress_ms: u64,
-}
-
-impl VerifyConfig {
-    fn validate(&self) -> anyhow::Result<()> {
-        if self.aggregates_per_second == 0 || self.differences_max == 0 {
-            bail!("verify.aggregates_per_second and verify.differences_max must not be 0");
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,11 @@
 //! The command line as its callers see it: exit codes, stdout, and what it leaves in the database.
 
+use std::collections::HashMap;
 use std::net::TcpListener;
 use std::sync::Arc;
 
+use embedded_scylla::engine::EngineConfig;
+use embedded_scylla::release::Release;
 use embedded_scylla::server::{Server, ServerConfig};
 use leases::{LeaseConfig, LeaseStore, Leases, Table};
 use runtime::ScyllaConfig;
@@ -25,14 +28,13 @@ struct Ended {
 
 impl Database {
     async fn start() -> Self {
-        Self::with(false).await
+        Self::with(|_| {}).await
     }
 
-    /// Whether its keyspaces may be on tablets.
-    async fn with(tablets: bool) -> Self {
+    async fn with(configure: impl FnOnce(&mut EngineConfig)) -> Self {
         let directory = tempfile::tempdir().expect("temporary directory");
         let mut config = ServerConfig::ephemeral(directory.path());
-        config.engine.tablets = tablets;
+        configure(&mut config.engine);
         let server = Server::start(config).await.expect("the engine starts");
         Self { server, _directory: directory }
     }
@@ -114,26 +116,82 @@ async fn a_second_migration_finds_everything_present() {
     );
 }
 
-#[tokio::test]
-async fn a_keyspace_is_made_on_tablets_where_the_database_has_them() {
-    const TABLETS: (&str, &str) = ("APP__KEYSPACE__TABLETS", "true");
-    let without = Database::start().await;
-    let address = without.address();
-    let ended = esctl(&["migrate"], &[("SCYLLA_NODES", &address), TABLETS]).await;
-    assert_ne!(ended.code, Some(0), "{}", ended.stdout);
-    assert!(ended.stderr.contains("create the keyspace"), "{}", ended.stderr);
+/// What becomes of a migration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Made {
+    OnVnodes,
+    OnTablets,
+    /// Refused with this, and nothing made.
+    Nothing(&'static str),
+}
 
-    let database = Database::with(true).await;
+/// One `esctl migrate` on a cluster of its own.
+async fn migrated(
+    release: Release,
+    enforced: bool,
+    tablets: Option<&str>,
+    factor: &str,
+    expected: Made,
+) {
+    let what = format!("{release:?}, enforced {enforced}, tablets {tablets:?}, factor {factor}");
+    let database = Database::with(|engine| {
+        engine.release = release;
+        engine.tablets_enforced = enforced;
+    })
+    .await;
     let address = database.address();
-    let environment = [("SCYLLA_NODES", address.as_str()), TABLETS];
-    let first = esctl(&["migrate", "-o", "json"], &environment).await.expect(0).json();
-    assert!(first.iter().all(|line| line["state"] == "applied"), "{first:?}");
-    let second = esctl(&["migrate", "-o", "json"], &environment).await.expect(0).json();
-    assert!(second.iter().all(|line| line["state"] == "present"), "{second:?}");
-    let session = database.session().await;
-    let streams = "SELECT stream_id FROM system.cdc_streams";
-    let result = session.query_unpaged(streams, ()).await.expect("read");
-    assert!(result.into_rows_result().expect("rows").rows_num() > 0, "the outbox has no streams");
+    let mut environment =
+        vec![("SCYLLA_NODES", &*address), ("APP__KEYSPACE__REPLICATION_FACTOR", factor)];
+    environment.extend(tablets.map(|tablets| ("APP__KEYSPACE__TABLETS", tablets)));
+    let ended = esctl(&["migrate", "-o", "json"], &environment).await;
+    let config = ScyllaConfig::at(database.address());
+    let session = config.connect().await.expect("connect");
+    if let Made::Nothing(reason) = expected {
+        assert_ne!(ended.code, Some(0), "{what}: {}", ended.stdout);
+        assert!(ended.stderr.contains(reason), "{what}: {}", ended.stderr);
+        let there = runtime::session::use_keyspace(&session, &config.keyspace).await;
+        assert!(!there.expect("look for the keyspace"), "{what}: a keyspace is left behind");
+        return;
+    }
+    let lines = ended.expect(0).json();
+    assert!(lines.iter().all(|line| line["state"] == "applied"), "{what}: {lines:?}");
+    let again = esctl(&["migrate", "-o", "json"], &environment).await.expect(0).json();
+    assert!(again.iter().all(|line| line["state"] == "present"), "{what}: {again:?}");
+    let select = "SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = ?";
+    let result = session.query_unpaged(select, (&config.keyspace,)).await.expect("read");
+    let rows = result.into_rows_result().expect("rows");
+    let (replication,) = rows.single_row::<(HashMap<String, String>,)>().expect("the keyspace");
+    assert_eq!(replication["datacenter1"], factor, "{what}");
+    let select = "SELECT stream_id FROM system.cdc_streams";
+    let streams = session.query_unpaged(select, ()).await.expect("read");
+    let on_tablets = streams.into_rows_result().expect("rows").rows_num() > 0;
+    let made = if on_tablets { Made::OnTablets } else { Made::OnVnodes };
+    assert_eq!(made, expected, "{what}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_keyspace_is_right_on_every_release_or_not_made() {
+    const TOO_OLD: Made = Made::Nothing("keyspace.tablets takes ScyllaDB 2025.4 or later");
+    const INSISTS: Made = Made::Nothing("create the keyspace without tablets");
+    // The release, and what becomes of tablets = true, and of false where the cluster insists on them.
+    for (release, with_tablets, where_enforced) in [
+        (Release::Lenient, TOO_OLD, Made::OnVnodes),
+        (Release::V5_4, TOO_OLD, Made::OnVnodes),
+        (Release::V6_2, TOO_OLD, INSISTS),
+        (Release::V2025_1, TOO_OLD, INSISTS),
+        (Release::V2025_4, Made::OnTablets, Made::OnTablets),
+        (Release::V2026_2, Made::OnTablets, Made::OnTablets),
+    ] {
+        for factor in ["1", "3"] {
+            tokio::join!(
+                migrated(release, false, None, factor, Made::OnVnodes),
+                migrated(release, false, Some("false"), factor, Made::OnVnodes),
+                migrated(release, false, Some("true"), factor, with_tablets),
+                migrated(release, true, None, factor, where_enforced),
+                migrated(release, true, Some("true"), factor, with_tablets),
+            );
+        }
+    }
 }
 
 #[tokio::test]

@@ -4,8 +4,10 @@ use anyhow::Context;
 use cdc::{CdcConfig, GroupDeps, run_group};
 use dead_letter::LetterBox;
 use leases::LeaseConfig;
-use messaging::{BrokerWatchConfig, KafkaConfig, Publisher, Relay};
+use messaging::{BrokerWatchConfig, KafkaConfig, Publisher, PublisherConfig, Relay};
+use runtime::config::{BadValue, Configuration};
 use runtime::{Process, ScyllaConfig};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -14,11 +16,12 @@ use tokio::sync::watch;
 /// The group whose consumers share the slots.
 const GROUP: &str = "relay";
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Config {
     scylla: ScyllaConfig,
     kafka: KafkaConfig,
+    publisher: PublisherConfig,
     broker_watch: BrokerWatchConfig,
     #[serde(default)]
     leases: LeaseConfig,
@@ -26,13 +29,25 @@ struct Config {
     cdc: CdcConfig,
 }
 
+impl Configuration for Config {
+    fn check(&self) -> Result<(), BadValue> {
+        self.kafka.usable().map_err(|bad| bad.within("kafka"))?;
+        self.publisher.check().map_err(|bad| bad.within("publisher"))?;
+        self.leases.check().map_err(|bad| bad.within("leases"))?;
+        self.scylla.usable().map_err(|bad| bad.within("scylla"))
+    }
+}
+
+/// The configuration of this process as it was when it was compiled.
+const DEFAULTS: &str = include_str!("../../../config/outbox-relay.toml");
+
 fn main() -> ExitCode {
-    runtime::main("outbox-relay", include_str!("../../../config/outbox-relay.toml"), run)
+    runtime::main("outbox-relay", DEFAULTS, run)
 }
 
 async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
-    let Config { scylla, kafka, broker_watch, leases, cdc } = process.config.clone();
-    let publisher = Publisher::new(kafka).context("make the producer")?;
+    let Config { scylla, kafka, publisher, broker_watch, leases, cdc } = process.config.clone();
+    let publisher = Publisher::new(kafka, publisher).context("make the producer")?;
     let session = process.scylla(&scylla).await?;
     let schema =
         [::leases::MIGRATIONS, event_store::MIGRATIONS, ::cdc::MIGRATIONS, dead_letter::MIGRATIONS];
@@ -63,4 +78,14 @@ async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
         messaging::watch_broker(publisher, broker_watch, readiness, shutdown.clone())
     });
     process.run_until_shutdown().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_refuses_what_is_bad() {
+        runtime::config::testing::assert_refuses_what_is_bad::<Config>("outbox-relay", DEFAULTS);
+    }
 }

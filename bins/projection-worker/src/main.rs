@@ -6,7 +6,9 @@ use cdc::{
 use dead_letter::LetterBox;
 use leases::LeaseConfig;
 use projection::audit::{AuditConfig, AuditDeps, run_audit};
+use runtime::config::{BadValue, Configuration};
 use runtime::{Process, ScyllaConfig};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -16,7 +18,7 @@ use tokio::sync::watch;
 /// The group whose consumers share the slots.
 const GROUP: &str = "projections";
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Config {
     scylla: ScyllaConfig,
@@ -30,8 +32,18 @@ struct Config {
     audit: AuditConfig,
 }
 
+impl Configuration for Config {
+    fn check(&self) -> Result<(), BadValue> {
+        self.leases.check().map_err(|bad| bad.within("leases"))?;
+        self.scylla.usable().map_err(|bad| bad.within("scylla"))
+    }
+}
+
+/// The configuration of this process as it was when it was compiled.
+const DEFAULTS: &str = include_str!("../../../config/projection-worker.toml");
+
 fn main() -> ExitCode {
-    runtime::main("projection-worker", include_str!("../../../config/projection-worker.toml"), run)
+    runtime::main("projection-worker", DEFAULTS, run)
 }
 
 async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
@@ -98,4 +110,17 @@ async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
         }
     });
     process.run_until_shutdown().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_refuses_what_is_bad() {
+        runtime::config::testing::assert_refuses_what_is_bad::<Config>(
+            "projection-worker",
+            DEFAULTS,
+        );
+    }
 }

@@ -27,6 +27,7 @@ fn main() -> ExitCode {
 
 async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
     let Config { scylla, http, breaker, queries } = process.config.clone();
+    let port = process.take_http(&http)?;
     let session = process.scylla(&scylla).await?;
     process.wait_for_schema(&session, &[event_store::MIGRATIONS, projection::MIGRATIONS]).await?;
     let timeout = http.request_timeout();
@@ -35,10 +36,10 @@ async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
         events: EventReader::open(session, timeout).await.context("prepare the histories")?,
         config: queries,
     };
-    let listener = process.bind_http(&http).await?;
+    let listener = process.listen_http(port)?;
     let breaker = process.database_breaker(breaker);
     let router = routes::router(state, &http, breaker);
-    let server = HttpServer::new(listener, router, http, process.shutdown());
+    let server = HttpServer::new(listener, router, http, process.shutdown())?;
     process.child("http", move || {
         let server = server.clone();
         async move {

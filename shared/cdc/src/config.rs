@@ -1,79 +1,109 @@
 //! Paces and bounds of a group of consumers, the `[cdc]` section of a process's file.
 
+use runtime::config::{BadValue, in_range};
 use runtime::{BackoffConfig, BreakerConfig};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// Paces and bounds. What a file leaves out has the value of [`Default`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// More than anybody can hold in memory, and within what semaphores can count.
+const IN_MEMORY_MAX: usize = 1 << 30;
+
+/// How announced events are read from the CDC log: paces and bounds.
+///
+/// What a file leaves out has the value of [`Default`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CdcConfig {
     /// Pause between two looks at streams that had news lately.
+    #[schemars(range(min = 1))]
     pub busy_interval_ms: u64,
     /// How long after its last news a stream is looked at with `busy_interval_ms`.
     pub busy_linger_ms: u64,
     /// Log queries per second of all processes of the group together while nothing happens; each has as
     /// much of it as it has slots.
+    #[schemars(range(min = 1))]
     pub idle_queries_per_second: u32,
-    /// Log queries per second of the process while all streams have news.
+    /// Log queries per second of one process while all streams have news.
+    #[schemars(range(min = 1))]
     pub busy_queries_per_second: u32,
     /// How far each look goes back behind the end of the last one, at least: rows become visible a
     /// little after their timestamp. Further, up to `look_back_ms`, while they come later than that.
     pub overlap_ms: u64,
     /// How often streams with news are looked at further back, for rows of slower coordinators.
+    #[schemars(range(min = 1))]
     pub look_back_interval_ms: u64,
-    /// How far back.
+    /// How far back they are looked at then.
     pub look_back_ms: u64,
     /// Pause between two confirm passes.
+    #[schemars(range(min = 1))]
     pub confirm_interval_ms: u64,
-    /// How often the checkpoint of a slot is written.
+    /// How often a slot's checkpoint is written.
     pub checkpoint_interval_ms: u64,
     /// How often newer stream generations are looked for.
+    #[schemars(range(min = 1))]
     pub generation_interval_ms: u64,
-    /// How often the database's clock is read; more often when the safety interval is short.
+    /// How often the database's clock is read; at least four times per safety interval.
+    #[schemars(range(min = 1))]
     pub clock_interval_ms: u64,
     /// Longest part of the log that one query asks for.
+    #[schemars(range(min = 1))]
     pub window_ms_max: u64,
     /// Rows per page of a log query.
+    #[schemars(range(min = 1, max = 5000))]
     pub page_rows: u32,
-    /// How long the log keeps its rows; the `ttl` of the table's CDC options.
+    /// How long the log keeps its rows, the `ttl` of the table's CDC options; at least eight safety intervals.
+    #[schemars(range(min = 1))]
     pub log_ttl_s: u64,
     /// Aggregates that are worked on at the same time.
+    #[schemars(range(min = 1, max = IN_MEMORY_MAX))]
     pub aggregates_in_parallel_max: usize,
     /// Events read from the log and not yet handled; at this bound the reader waits.
+    #[schemars(range(min = 1, max = IN_MEMORY_MAX))]
     pub events_in_flight_max: usize,
     /// Events of one aggregate that wait for each other in memory; the rest is read again.
+    #[schemars(range(min = 1))]
     pub events_per_aggregate_max: usize,
     /// Missing events read from the event store per request.
+    #[schemars(range(min = 1, max = 5000))]
     pub heal_events: u32,
-    /// How long such a request may take.
+    /// How long reading them may take.
+    #[schemars(range(min = 1))]
     pub heal_timeout_ms: u64,
     /// Cursors kept in memory.
+    #[schemars(range(min = 1))]
     pub cursors_cached_max: usize,
-    /// Aggregates with a letter kept in memory.
+    /// Aggregates with a dead letter kept in memory, and letters of a slot loaded when it is taken; beyond it
+    /// an event is tried once more before its letter is found.
+    #[schemars(range(min = 1))]
     pub blocked_aggregates_max: usize,
-    /// How often the target may refuse one aggregate while others of its consumer are handled
-    /// between; then the event goes into a letter.
+    /// How often a target may refuse an aggregate, while fewer than `cdc.breaker.failing_keys_min` fail and
+    /// others are handled between, until the event becomes a dead letter.
+    #[schemars(range(min = 1))]
     pub lonely_failures_max: u32,
-    /// How often processes may end while they handle one event; then it goes into a letter.
+    /// How many processes may end while they handle one event until it becomes a dead letter.
+    #[schemars(range(min = 1))]
     pub crash_attempts_max: u32,
-    /// Attempts of all aggregates together that are repeated per second at most.
+    /// Attempts of all aggregates together that are repeated per second.
+    #[schemars(range(min = 1))]
     pub retries_per_second_max: u32,
-    /// Pauses after the database or a consumer's target could not be reached.
+    /// Pauses while the database or a consumer's target is out of reach.
     pub backoff: BackoffConfig,
     /// When all aggregates wait because a target answers nobody.
     pub breaker: BreakerConfig,
-    /// Bounds of a catch-up from the ledger.
+    /// The scan of the ledger, for who lost the place in the log or never had one.
     pub catch_up: CatchUpConfig,
 }
 
-/// Bounds of a catch-up from the ledger.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// The scan of the ledger, for who lost the place in the log or never had one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CatchUpConfig {
-    /// Aggregates per page of the scan.
+    /// Aggregates per page of a scan of the ledger.
+    #[schemars(range(min = 1, max = 5000))]
     pub page_aggregates: u32,
-    /// Pages read per second at most.
+    /// Pages of it read per second.
+    #[schemars(range(min = 1))]
     pub pages_per_second: u32,
 }
 
@@ -117,64 +147,18 @@ impl Default for CatchUpConfig {
     }
 }
 
-/// A value of a section that makes no sense.
-#[derive(Debug, thiserror::Error)]
-#[error("{section}.{key}: {reason}")]
-pub struct ConfigError {
-    /// The section: `cdc` or `scanner`.
-    pub section: &'static str,
-    /// The key.
-    pub key: &'static str,
-    /// What is wrong with it.
-    pub reason: String,
-}
-
 impl CdcConfig {
-    /// Checks what serde cannot: that no bound is zero and that intervals fit the safety
-    /// interval that all processes share.
-    pub fn validate(&self, safety_interval: Duration) -> Result<(), ConfigError> {
-        let positive = [
-            ("busy_interval_ms", self.busy_interval_ms),
-            ("idle_queries_per_second", self.idle_queries_per_second.into()),
-            ("busy_queries_per_second", self.busy_queries_per_second.into()),
-            ("look_back_interval_ms", self.look_back_interval_ms),
-            ("confirm_interval_ms", self.confirm_interval_ms),
-            ("generation_interval_ms", self.generation_interval_ms),
-            ("clock_interval_ms", self.clock_interval_ms),
-            ("window_ms_max", self.window_ms_max),
-            ("page_rows", self.page_rows.into()),
-            ("log_ttl_s", self.log_ttl_s),
-            ("aggregates_in_parallel_max", self.aggregates_in_parallel_max as u64),
-            ("events_in_flight_max", self.events_in_flight_max as u64),
-            ("events_per_aggregate_max", self.events_per_aggregate_max as u64),
-            ("heal_events", self.heal_events.into()),
-            ("heal_timeout_ms", self.heal_timeout_ms),
-            ("cursors_cached_max", self.cursors_cached_max as u64),
-            ("blocked_aggregates_max", self.blocked_aggregates_max as u64),
-            ("lonely_failures_max", self.lonely_failures_max.into()),
-            ("crash_attempts_max", self.crash_attempts_max.into()),
-            ("retries_per_second_max", self.retries_per_second_max.into()),
-            ("catch_up.page_aggregates", self.catch_up.page_aggregates.into()),
-            ("catch_up.pages_per_second", self.catch_up.pages_per_second.into()),
-        ];
-        for (key, value) in positive {
-            check(key, value > 0, "must be greater than 0")?;
-        }
-        let is_good = self.breaker.nonsense().is_none();
-        check("breaker", is_good, "has a bound that must be greater than 0")?;
-        for (key, value) in [
-            ("page_rows", self.page_rows),
-            ("heal_events", self.heal_events),
-            ("catch_up.page_aggregates", self.catch_up.page_aggregates),
-        ] {
-            check(key, value <= 5_000, "must not be above 5000")?;
-        }
-        let semaphore = tokio::sync::Semaphore::MAX_PERMITS;
-        check("events_in_flight_max", self.events_in_flight_max <= semaphore, "is too large")?;
-        let parallel = self.aggregates_in_parallel_max <= semaphore;
-        check("aggregates_in_parallel_max", parallel, "is too large")?;
-        let ttl = Duration::from_secs(self.log_ttl_s) >= safety_interval * 8;
-        check("log_ttl_s", ttl, "must be at least eight safety intervals")
+    /// Checks everything: bounds, and that the log outlives the safety interval that all processes share.
+    pub fn validate(&self, safety_interval: Duration) -> Result<(), BadValue> {
+        let check = || {
+            in_range(self)?;
+            if Duration::from_secs(self.log_ttl_s) < safety_interval * 8 {
+                let reason = "must be at least eight safety intervals";
+                return Err(BadValue::new("log_ttl_s", reason));
+            }
+            Ok(())
+        };
+        check().map_err(|bad| bad.within("cdc"))
     }
 
     pub(crate) fn busy_interval(&self) -> Duration {
@@ -224,14 +208,10 @@ impl CdcConfig {
     }
 }
 
-fn check(key: &'static str, holds: bool, reason: &str) -> Result<(), ConfigError> {
-    if holds { Ok(()) } else { Err(ConfigError { section: "cdc", key, reason: reason.to_owned() }) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use runtime::config::Sources;
+    use runtime::config::{Configuration, Sources};
 
     #[test]
     fn the_defaults_are_valid() {
@@ -240,10 +220,11 @@ mod tests {
 
     #[test]
     fn the_files_show_the_defaults() {
-        #[derive(Deserialize)]
+        #[derive(Serialize, Deserialize, JsonSchema)]
         struct File {
             cdc: CdcConfig,
         }
+        impl Configuration for File {}
         for (name, text) in [
             ("projection-worker", include_str!("../../../config/projection-worker.toml")),
             ("outbox-relay", include_str!("../../../config/outbox-relay.toml")),
@@ -259,13 +240,13 @@ mod tests {
     fn a_bound_of_zero_is_refused_by_its_key() {
         let config = CdcConfig { page_rows: 0, ..CdcConfig::default() };
         let error = config.validate(Duration::from_secs(10)).expect_err("refused");
-        assert_eq!(error.to_string(), "cdc.page_rows: must be greater than 0");
+        assert_eq!(error.to_string(), "cdc.page_rows: must be between 1 and 5000, not 0");
     }
 
     #[test]
     fn a_log_that_expires_within_a_few_safety_intervals_is_refused() {
         let config = CdcConfig { log_ttl_s: 60, ..CdcConfig::default() };
         let error = config.validate(Duration::from_secs(10)).expect_err("refused");
-        assert_eq!(error.key, "log_ttl_s");
+        assert_eq!(error.key, "cdc.log_ttl_s");
     }
 }

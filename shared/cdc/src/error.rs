@@ -1,8 +1,8 @@
 //! Why a group of consumers had to stop.
 
-use crate::config::ConfigError;
 use crate::consumer::HandleError;
 use domain::RecordedEvent;
+use runtime::config::BadValue;
 use std::fmt;
 use uuid::Uuid;
 
@@ -12,10 +12,10 @@ use uuid::Uuid;
 pub enum GroupError {
     /// A value of the configuration makes no sense.
     #[error("configuration")]
-    Config(#[source] ConfigError),
+    Config(#[source] BadValue),
     /// A value of the configuration of the leases makes no sense.
     #[error("configuration")]
-    Leases(#[source] leases::LeaseConfigError),
+    Leases(#[source] BadValue),
     /// The group has no consumers, or two of one name.
     #[error("group {group} has {what}")]
     Consumers {

@@ -48,7 +48,7 @@ mod suspects;
 mod tests;
 
 pub use breakers::Breakers;
-pub use config::{CatchUpConfig, CdcConfig, ConfigError};
+pub use config::{CatchUpConfig, CdcConfig};
 pub use consumer::{Change, ChangeConsumer, HandleError};
 pub use error::{EventName, GroupError};
 pub use generation::slot_of;

@@ -1,26 +1,35 @@
 //! Paces and bounds of the retrier, the `[retry]` section of its file.
 
+use runtime::config::{BadValue, in_range};
 use runtime::{BackoffConfig, BreakerConfig};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// Paces and bounds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// The retrier, which tries dead letters again: paces and bounds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RetryConfig {
     /// Pause between two looks for letters.
+    #[schemars(range(min = 1))]
     pub scan_interval_ms: u64,
-    /// Letters of one consumer that are looked at; more wait until others are gone.
+    /// Letters of one consumer looked at; more wait until others are gone.
+    #[schemars(range(min = 1, max = i32::MAX))]
     pub letters_max: usize,
-    /// Letters that are tried at the same time.
+    /// Letters tried at the same time.
+    #[schemars(range(min = 1))]
     pub letters_in_parallel_max: usize,
-    /// Attempts of a poison event before its letter is parked, the worker's own included.
+    /// Attempts of a poison event, the worker's own included; then its letter is parked.
+    #[schemars(range(min = 1))]
     pub attempts_max: u32,
-    /// How often processes may end while they try one letter, in a row; then it is parked.
+    /// How many processes in a row may end while they try one letter; then it is parked.
+    #[schemars(range(min = 1))]
     pub crash_attempts_max: u32,
     /// Events of one aggregate read at once.
+    #[schemars(range(min = 1, max = 5000))]
     pub batch_events: u32,
     /// How long such a read may take.
+    #[schemars(range(min = 1))]
     pub read_timeout_ms: u64,
     /// Pauses between the attempts of one letter, each evenly distributed below a bound that doubles.
     pub backoff: BackoffConfig,
@@ -44,44 +53,10 @@ impl Default for RetryConfig {
     }
 }
 
-/// A value of the `[retry]` section that makes no sense.
-#[derive(Debug, thiserror::Error)]
-#[error("retry.{key}: {reason}")]
-pub struct ConfigError {
-    /// The key.
-    pub key: &'static str,
-    /// What is wrong with it.
-    pub reason: &'static str,
-}
-
 impl RetryConfig {
-    /// Checks what serde cannot: that no bound is zero or too large for the database.
-    pub fn validate(&self) -> Result<(), ConfigError> {
-        let positive = [
-            ("scan_interval_ms", self.scan_interval_ms),
-            ("letters_max", self.letters_max as u64),
-            ("letters_in_parallel_max", self.letters_in_parallel_max as u64),
-            ("attempts_max", self.attempts_max.into()),
-            ("crash_attempts_max", self.crash_attempts_max.into()),
-            ("batch_events", self.batch_events.into()),
-            ("read_timeout_ms", self.read_timeout_ms),
-            ("backoff.initial_ms", self.backoff.initial_ms),
-            ("backoff.max_ms", self.backoff.max_ms),
-        ];
-        if let Some((key, _)) = positive.into_iter().find(|(_, value)| *value == 0) {
-            return Err(ConfigError { key, reason: "must be greater than 0" });
-        }
-        if self.breaker.nonsense().is_some() {
-            let reason = "has a bound that must be greater than 0";
-            return Err(ConfigError { key: "breaker", reason });
-        }
-        if self.batch_events > 5_000 {
-            return Err(ConfigError { key: "batch_events", reason: "must not be above 5000" });
-        }
-        if i32::try_from(self.letters_max).is_err() {
-            return Err(ConfigError { key: "letters_max", reason: "is too large" });
-        }
-        Ok(())
+    /// Checks the bounds, for who did not load a file.
+    pub fn validate(&self) -> Result<(), BadValue> {
+        in_range(self).map_err(|bad| bad.within("retry"))
     }
 
     pub(crate) fn scan_interval(&self) -> Duration {
@@ -102,7 +77,7 @@ impl RetryConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use runtime::config::Sources;
+    use runtime::config::{Configuration, Sources};
 
     #[test]
     fn the_defaults_are_valid() {
@@ -111,10 +86,11 @@ mod tests {
 
     #[test]
     fn the_file_shows_the_defaults() {
-        #[derive(Deserialize)]
+        #[derive(Serialize, Deserialize, JsonSchema)]
         struct File {
             retry: RetryConfig,
         }
+        impl Configuration for File {}
         let text = include_str!("../../../config/dlq-retrier.toml");
         let file = runtime::config::load::<File>("dlq-retrier", text, &Sources::default());
         let file = file.unwrap_or_else(|error| panic!("{error}")).config;
@@ -125,6 +101,6 @@ mod tests {
     fn a_bound_of_zero_is_refused_by_its_key() {
         let config = RetryConfig { letters_max: 0, ..RetryConfig::default() };
         let error = config.validate().expect_err("refused");
-        assert_eq!(error.to_string(), "retry.letters_max: must be greater than 0");
+        assert_eq!(error.to_string(), "retry.letters_max: must be between 1 and 2147483647, not 0");
     }
 }

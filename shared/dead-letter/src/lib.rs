@@ -37,7 +37,7 @@ mod metrics;
 #[cfg(test)]
 mod tests;
 
-pub use config::{ConfigError, RetryConfig};
+pub use config::RetryConfig;
 pub use error::LetterError;
 pub use letter::{Key, Letter, Stamp, Stored, Unreadable, state_name, state_of};
 pub use letter_box::LetterBox;

@@ -1,6 +1,6 @@
 //! Looks for letters, and tries those that are due, until told to stop.
 
-use crate::config::{ConfigError, RetryConfig};
+use crate::config::RetryConfig;
 use crate::error::LetterError;
 use crate::letter::{Key, now_ms};
 use crate::metrics;
@@ -14,7 +14,8 @@ use cdc::{Breakers, ChangeConsumer, ErrorClass, HandleError, LetterState, Replay
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use leases::{LeaseConfig, LeaseConfigError, Leases, SlotError};
+use leases::{LeaseConfig, Leases, SlotError};
+use runtime::config::BadValue;
 use runtime::{Backoff, Breaker, Pass, Readiness, Settings, chain};
 use scylla::client::session::Session;
 use std::collections::{HashMap, HashSet};
@@ -34,10 +35,10 @@ const GROUP: &str = "dead-letters";
 pub enum RetrierError {
     /// A value of the configuration makes no sense.
     #[error("configuration")]
-    Config(#[source] ConfigError),
+    Config(#[source] BadValue),
     /// A term or pace of the leases makes no sense.
     #[error("configuration")]
-    Leases(#[source] LeaseConfigError),
+    Leases(#[source] BadValue),
     /// The slots' statements cannot be prepared.
     #[error("open the slots")]
     Slots(#[source] SlotError),

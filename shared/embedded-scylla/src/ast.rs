@@ -44,6 +44,7 @@ pub enum Statement {
     Truncate {
         table: TableName,
     },
+    Describe(Describe),
     /// A statement that CQL knows and this engine refuses with Invalid (roles, indexes, views,
     /// functions, …); the text says what.
     Unsupported(String),
@@ -303,4 +304,47 @@ pub enum Property {
     Simple(String),
     /// A map of constants, keys as written.
     Map(Vec<(String, String)>),
+}
+
+/// `DESCRIBE … [WITH INTERNALS]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Describe {
+    /// What is asked for.
+    pub what: Described,
+    /// With what no client needs to make the same again, such as ids of tables.
+    pub internals: bool,
+}
+
+/// What a `DESCRIBE` asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are CQL's own")]
+pub enum Described {
+    Cluster,
+    /// `[FULL] SCHEMA`: with the keyspaces of the system too.
+    Schema {
+        full: bool,
+    },
+    /// `[ONLY] KEYSPACE [name]`: without what is in it.
+    Keyspace {
+        name: Option<String>,
+        only: bool,
+    },
+    /// `KEYSPACES`, `TABLES`, …: names alone.
+    Names(ElementKind),
+    Element(ElementKind, TableName),
+    /// A name alone: a keyspace, or else a table.
+    Anything(TableName),
+}
+
+/// What can be described by a word and a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are CQL's own")]
+pub enum ElementKind {
+    Keyspace,
+    Table,
+    Type,
+    Function,
+    Aggregate,
+    Index,
+    View,
 }

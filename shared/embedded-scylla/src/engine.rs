@@ -30,6 +30,7 @@ use crate::schema::Catalog;
 use crate::server::ConnectionContext;
 use crate::storage::{Clock, ReadRows, Storage};
 use crate::system_tables;
+use crate::trace::{self, Trace, Traces};
 use bytes::Bytes;
 use prepared::Cache;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -71,6 +72,8 @@ struct Inner {
     later: Arc<Later>,
     /// Keeps LWTs that a fault put off until they are due.
     timers: TaskTracker,
+    /// What clients asked to be traced.
+    traces: Arc<Traces>,
     /// Permits for long reads.
     scans: Arc<Semaphore>,
     prepared: Mutex<Cache>,
@@ -90,6 +93,7 @@ impl Engine {
             |_: &_| Catalog { version: Uuid::new_v4(), next_storage_id: 1, ..Catalog::default() };
         let storage = Storage::open(&config.data_dir, options, Arc::clone(&metrics), bootstrap)?;
         let scans = Arc::new(Semaphore::new(config.scans_max.max(1)));
+        let traces = Arc::new(Traces::new(config.traces_max));
         let prepared = Cache::new(config.prepared_max, config.prepared_bytes_max);
         let inner = Inner {
             storage,
@@ -99,6 +103,7 @@ impl Engine {
             faults,
             later: Arc::default(),
             timers: TaskTracker::new(),
+            traces,
             scans,
             prepared: Mutex::new(prepared),
             events: broadcast::Sender::new(EVENTS_MAX),
@@ -167,6 +172,15 @@ impl Engine {
         }
     }
 
+    /// Begins the trace of a request.
+    pub(crate) fn begin_trace(
+        &self,
+        connection: &ConnectionContext,
+        request: trace::Request,
+    ) -> Arc<Trace> {
+        self.inner.traces.begin(connection, self.inner.clock.now_micros(), request)
+    }
+
     /// Schema changes from now on.
     pub fn schema_events(&self) -> broadcast::Receiver<SchemaChange> {
         self.inner.events.subscribe()
@@ -195,6 +209,7 @@ impl Engine {
                 text.len()
             )));
         }
+        trace::event(|| "Parsing a statement".to_owned());
         let planned = plan::plan(view.catalog(), keyspace, text)?;
         let prepared = Arc::new(Prepared::new(id, keyspace, text, planned));
         if keep {
@@ -228,6 +243,8 @@ impl Engine {
         prepared: &Prepared,
         mut params: QueryParams,
     ) -> Result<Response> {
+        trace::statement(prepared.text());
+        trace::event(|| "Processing a statement".to_owned());
         let Planned { plan, metadata } = prepared.planned();
         let values =
             std::mem::replace(&mut params.values, crate::protocol::Values::Positional(Vec::new()));
@@ -237,6 +254,10 @@ impl Engine {
             Plan::Modify(modify) => self.modify(modify, &values, &params).await,
             Plan::Batch(batch) => self.text_batch(batch, &values, &params).await,
             Plan::Use(keyspace) => self.use_keyspace(keyspace),
+            Plan::Describe(describe) => {
+                self.inner.metrics.request("other", "", "");
+                describe.run(&self.virtual_reader(connection)).map(Response::Rows)
+            }
             Plan::Ddl(statement) => self.ddl(statement).await,
         }
     }

@@ -6,7 +6,8 @@
 //! assigned, conditions checked and CDC rows added ([`cdc`]); the answer leaves when the commit's
 //! group is on disk.
 //!
-//! On demand it is as unkind as a cluster ([`faults`]), and with tablets like ScyllaDB 2025.4.
+//! On demand it is as unkind as a cluster ([`faults`]), and makes of keyspaces what other releases of
+//! ScyllaDB make of them ([`release`]).
 //!
 //! It answers as ScyllaDB 5.4 does, which recorded scripts and a recorded session hold it to;
 //! `testscripts/README.md` lists what may differ. Deliberately absent, and refused with Invalid:
@@ -16,6 +17,7 @@
 pub mod ast;
 pub mod cdc;
 mod ddl;
+mod describe;
 pub mod engine;
 pub mod error;
 mod execute;
@@ -25,9 +27,11 @@ pub mod mutation;
 pub mod parser;
 mod plan;
 pub mod protocol;
+pub mod release;
 pub mod schema;
 pub mod server;
 pub mod storage;
 mod system_tables;
+mod trace;
 pub mod types;
 mod wire;

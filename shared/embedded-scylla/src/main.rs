@@ -8,11 +8,13 @@
 use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
 use embedded_scylla::engine::EngineConfig;
+use embedded_scylla::release::Release;
 use embedded_scylla::server::{Limits, SecurityConfig, Server, ServerConfig, TlsFiles};
 use embedded_scylla::storage::Durability;
 use std::io::{IsTerminal as _, Write as _};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -59,14 +61,25 @@ struct Arguments {
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024), value_name = "N")]
     token_ranges: u16,
 
-    /// Lets keyspaces be on tablets, as ScyllaDB 2025.4 does: `tablets = {'enabled': true}`.
-    #[arg(long)]
-    tablets: bool,
+    /// The release of ScyllaDB to be like in what is made of keyspaces and tablets: 5.4, 6.2, 2025.1,
+    /// 2025.4 or 2026.2. Without, 5.4 that also takes `tablets = {'enabled': false}`.
+    #[arg(long, value_parser = release, value_name = "RELEASE")]
+    release: Option<Release>,
 
-    /// With `--tablets`: tablets, and CDC streams, of a new table whose keyspace does not say how
-    /// many; rounded up to a power of two.
+    /// With a `--release` that has tablets: refuses keyspaces without, as
+    /// `tablets_mode_for_new_keyspaces: enforced` does.
+    #[arg(long, requires = "release")]
+    tablets_enforced: bool,
+
+    /// With a `--release` that has tablets: tablets, and CDC streams, of a new table whose keyspace
+    /// does not say how many; rounded up to a power of two.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1024), value_name = "N")]
     tablets_per_table: u32,
+
+    /// The release of Cassandra that clients shall take the server for, as `release_version` in
+    /// `system.local`; cqlsh 6.1 and later describe the schema only of 4.0 and later.
+    #[arg(long, default_value = "3.0.8", value_name = "VERSION")]
+    cassandra_version: String,
 
     /// What `system.local` says where clients shall connect; without it the address that each of
     /// them did connect to.
@@ -114,8 +127,18 @@ enum DurabilityArgument {
     Periodic,
 }
 
-fn main() -> anyhow::Result<()> {
-    let arguments = Arguments::parse();
+fn main() -> ExitCode {
+    match serve(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // One line with all causes, whatever line breaks are in them.
+            eprintln!("embedded-scylla: {}", format!("{error:#}").replace('\n', " "));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(arguments: Arguments) -> anyhow::Result<()> {
     let filter = match std::env::var("RUST_LOG") {
         Ok(directives) => EnvFilter::try_new(directives).context("read RUST_LOG")?,
         Err(_) => EnvFilter::new("info,fjall=warn,lsm_tree=warn"),
@@ -181,8 +204,10 @@ fn config(arguments: Arguments) -> ServerConfig {
         engine: EngineConfig {
             durability,
             token_ranges: arguments.token_ranges.into(),
-            tablets: arguments.tablets,
+            release: arguments.release.unwrap_or_default(),
+            tablets_enforced: arguments.tablets_enforced,
             tablets_per_table: arguments.tablets_per_table,
+            cassandra_version: arguments.cassandra_version,
             rpc_address: arguments.rpc_address,
             ..EngineConfig::new(arguments.data_dir)
         },
@@ -193,6 +218,20 @@ fn config(arguments: Arguments) -> ServerConfig {
             ..Limits::default()
         },
     }
+}
+
+fn release(name: &str) -> Result<Release, String> {
+    let known = [
+        ("5.4", Release::V5_4),
+        ("6.2", Release::V6_2),
+        ("2025.1", Release::V2025_1),
+        ("2025.4", Release::V2025_4),
+        ("2026.2", Release::V2026_2),
+    ];
+    let found = known.into_iter().find(|(known, _)| *known == name);
+    found
+        .map(|(_, release)| release)
+        .ok_or_else(|| format!("one of {}", known.map(|(name, _)| name).join(", ")))
 }
 
 /// Reads stdin to its end on a thread of its own (a blocked read cannot be given up).

@@ -14,7 +14,6 @@ mod handler;
 mod handshake;
 mod panic;
 mod passwords;
-mod reloaded;
 mod security;
 #[cfg(test)]
 mod tests;
@@ -155,11 +154,12 @@ impl Server {
     /// Binds the ports, opens the engine (which recovers what the data directory holds) and serves
     /// on the current runtime.
     pub async fn start(config: ServerConfig) -> anyhow::Result<Self> {
-        let (listener, address) = bind(config.listen, "CQL").await?;
-        let (metrics_listener, metrics_address) = bind(config.metrics_listen, "metrics").await?;
+        let (listener, address) = bind(config.listen, "listen").await?;
+        let (metrics_listener, metrics_address) =
+            bind(config.metrics_listen, "metrics_listen").await?;
         let fault_port = match config.fault_listen {
             None => None,
-            Some(address) => Some(bind(address, "fault").await?),
+            Some(address) => Some(bind(address, "fault_listen").await?),
         };
         let fault_address = fault_port.as_ref().map(|(_, address)| *address);
         let security = Security::open(config.security)?;
@@ -243,10 +243,10 @@ impl Server {
     }
 }
 
-async fn bind(address: SocketAddr, port: &str) -> anyhow::Result<(TcpListener, SocketAddr)> {
-    let listener = TcpListener::bind(address)
-        .await
-        .with_context(|| format!("listen on {address} for the {port} port"))?;
+/// `key` is the name of the address in [`ServerConfig`].
+async fn bind(address: SocketAddr, key: &str) -> anyhow::Result<(TcpListener, SocketAddr)> {
+    let listener =
+        TcpListener::bind(address).await.with_context(|| format!("bind {key} {address}"))?;
     let address = listener.local_addr()?;
     Ok((listener, address))
 }

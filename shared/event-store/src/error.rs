@@ -3,6 +3,7 @@
 
 use crate::ledger::LedgerError;
 use domain::{DomainError, Version};
+use runtime::config::BadValue;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -238,13 +239,8 @@ impl ReadError {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// A value of the configuration makes no sense.
-    #[error("event_store.{key}: {reason}")]
-    Config {
-        /// The key.
-        key: &'static str,
-        /// What is wrong with it.
-        reason: String,
-    },
+    #[error("configuration")]
+    Config(#[from] BadValue),
     /// A statement could not be prepared; usually the schema is not there yet.
     #[error("prepare the statement on {table}")]
     Prepare {

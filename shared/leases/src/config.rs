@@ -2,26 +2,36 @@
 
 use std::time::Duration;
 
+use runtime::config::{BadValue, in_range};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Terms and paces. What a file leaves out has the value of [`Default`]. The term must be the same in
-/// all processes of a group.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// How the processes of a group share the slots: terms and paces.
+///
+/// What a file leaves out has the value of [`Default`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LeaseConfig {
-    /// How long a slot's row stands still before another process may take the slot. Its owner stops
-    /// working after two thirds of it without a renewal.
+    /// How long a slot's row stands still before another process takes the slot; its owner stops after two
+    /// thirds of it. The same in all replicas; at least three renew intervals.
+    #[schemars(range(min = 1))]
     pub term_ms: u64,
-    /// How often a lease is renewed, and a member shows that it is there.
+    /// How often a lease is renewed, and a process shows that it is there.
+    #[schemars(range(min = 1))]
     pub renew_interval_ms: u64,
-    /// How often slots and members are looked at: two requests, more with more than 100 slots.
+    /// How often members and slots are looked at: two requests, one more per further 100 slots, then as much
+    /// more seldom; at most a quarter of the term.
+    #[schemars(range(min = 1))]
     pub poll_interval_ms: u64,
-    /// How long one request may take.
+    /// How long one request of the leases may take.
+    #[schemars(range(min = 1))]
     pub request_timeout_ms: u64,
-    /// Slots taken, and members removed, at the same time.
+    /// Slots taken, or dead members removed, at the same time.
+    #[schemars(range(min = 1))]
     pub changes_in_parallel_max: usize,
-    /// How long the checkpoint of a held slot may stand still before the process says that the slot is
-    /// stuck and is not ready.
+    /// How long the checkpoint of a held slot may stand still before the slot counts as stuck and the process
+    /// as not ready; keep it above `cdc.checkpoint_interval_ms`, or `retry.scan_interval_ms`.
+    #[schemars(range(min = 1))]
     pub stuck_ms: u64,
 }
 
@@ -38,33 +48,22 @@ impl Default for LeaseConfig {
     }
 }
 
-/// A value of the `[leases]` section that makes no sense.
-#[derive(Debug, thiserror::Error)]
-#[error("leases.{key}: {reason}")]
-pub struct LeaseConfigError {
-    /// The key.
-    pub key: &'static str,
-    /// What is wrong with it.
-    pub reason: &'static str,
-}
-
 impl LeaseConfig {
-    /// Checks what serde cannot: that no bound is zero, and that a lease can be renewed more than
-    /// once before its owner has to stop.
-    pub fn validate(&self) -> Result<(), LeaseConfigError> {
-        let check = |key, holds: bool, reason| {
-            if holds { Ok(()) } else { Err(LeaseConfigError { key, reason }) }
-        };
-        let positive = "must be greater than 0";
-        check("poll_interval_ms", self.poll_interval_ms > 0, positive)?;
-        check("request_timeout_ms", self.request_timeout_ms > 0, positive)?;
-        check("changes_in_parallel_max", self.changes_in_parallel_max > 0, positive)?;
-        check("renew_interval_ms", self.renew_interval_ms > 0, positive)?;
-        check("stuck_ms", self.stuck_ms > 0, positive)?;
-        let renewals = self.term_ms >= self.renew_interval_ms.saturating_mul(3);
-        check("term_ms", renewals, "must be at least three times renew_interval_ms")?;
-        let looks = self.term_ms >= self.poll_interval_ms.saturating_mul(4);
-        check("poll_interval_ms", looks, "must be at most a quarter of term_ms")
+    /// Checks what the bounds of the keys cannot: that a lease can be renewed more than once before its owner
+    /// has to stop.
+    pub fn check(&self) -> Result<(), BadValue> {
+        if self.term_ms < self.renew_interval_ms.saturating_mul(3) {
+            return Err(BadValue::new("term_ms", "must be at least three times renew_interval_ms"));
+        }
+        if self.term_ms < self.poll_interval_ms.saturating_mul(4) {
+            return Err(BadValue::new("poll_interval_ms", "must be at most a quarter of term_ms"));
+        }
+        Ok(())
+    }
+
+    /// Checks everything, for who did not load a file.
+    pub fn validate(&self) -> Result<(), BadValue> {
+        in_range(self).and_then(|()| self.check()).map_err(|bad| bad.within("leases"))
     }
 
     pub(crate) fn term(&self) -> Duration {
@@ -97,14 +96,15 @@ impl LeaseConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use runtime::config::Sources;
+    use runtime::config::{Configuration, Sources};
 
     #[test]
     fn the_files_show_the_defaults_and_these_are_valid() {
-        #[derive(Deserialize)]
+        #[derive(Serialize, Deserialize, JsonSchema)]
         struct File {
             leases: LeaseConfig,
         }
+        impl Configuration for File {}
         for (name, text) in [
             ("projection-worker", include_str!("../../../config/projection-worker.toml")),
             ("outbox-relay", include_str!("../../../config/outbox-relay.toml")),
@@ -120,7 +120,11 @@ mod tests {
     #[test]
     fn what_cannot_work_is_refused_by_its_key() {
         let check = |config: LeaseConfig, key: &str| {
-            assert_eq!(config.validate().expect_err("refused").key, key, "{config:?}");
+            assert_eq!(
+                config.validate().expect_err("refused").key,
+                format!("leases.{key}"),
+                "{config:?}"
+            );
         };
         let good = LeaseConfig::default;
         check(LeaseConfig { term_ms: 5_999, ..good() }, "term_ms");

@@ -30,7 +30,7 @@ mod token;
 
 use runtime::{Migration, MigrationSet};
 
-pub use config::{LeaseConfig, LeaseConfigError};
+pub use config::LeaseConfig;
 pub use error::SlotError;
 pub use lease::Phase;
 pub use leases::{Held, Leases};

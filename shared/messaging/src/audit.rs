@@ -4,6 +4,7 @@
 //! Of an aggregate is kept the last version and a digest of all its messages so far; the same digest of
 //! the stored events ([`Digest`]) tells whether they are the same.
 
+use crate::connection::KafkaConfig;
 use crate::reader::{ReadError, ReceivedMessage, TopicReader};
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -82,11 +83,11 @@ impl TopicAudit {
     /// Opens all topics. Asking the broker takes at most `timeout` each; `idle_max` is the longest
     /// pause between two messages. At most `misplaced_max` messages are listed.
     pub fn open(
-        brokers: &[String],
+        kafka: &KafkaConfig,
         idle_max: Duration,
         misplaced_max: usize,
     ) -> Result<Self, TopicAuditError> {
-        let reader = TopicReader::from_beginning(brokers, &crate::topics::all(), idle_max)?;
+        let reader = TopicReader::from_beginning(kafka, &crate::topics::all(), idle_max)?;
         Ok(Self {
             reader,
             idle_max,
@@ -215,9 +216,9 @@ mod tests {
 
     fn empty() -> TopicAudit {
         // Nobody is asked: a client connects in the background.
-        let brokers = ["127.0.0.1:1".to_owned()];
+        let kafka = KafkaConfig::open(vec!["127.0.0.1:1".to_owned()]);
         TopicAudit {
-            reader: TopicReader::from_beginning(&brokers, &[], Duration::ZERO).expect("a client"),
+            reader: TopicReader::from_beginning(&kafka, &[], Duration::ZERO).expect("a client"),
             idle_max: Duration::ZERO,
             positions: HashMap::new(),
             cut: HashMap::new(),

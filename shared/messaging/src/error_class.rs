@@ -23,21 +23,18 @@ fn of_code(code: RDKafkaErrorCode) -> ErrorClass {
         // What is configured here or there is wrong.
         Code::InvalidArgument
         | Code::NotImplemented
-        | Code::Authentication
         | Code::UnsupportedFeature
         | Code::NotConfigured
         | Code::InvalidRequiredAcks
         | Code::TopicAuthorizationFailed
         | Code::ClusterAuthorizationFailed
-        | Code::UnsupportedSASLMechanism
-        | Code::IllegalSASLState
         | Code::UnsupportedVersion
         | Code::InvalidConfig
         | Code::UnsupportedForMessageFormat
         | Code::TransactionalIdAuthorizationFailed
         | Code::SecurityDisabled
-        | Code::SaslAuthenticationFailed
         | Code::UnsupportedCompressionType => ErrorClass::Fatal,
+        // Also who is not let in: passwords and certificates are put right while the process tries on.
         _ => ErrorClass::Transport,
     }
 }

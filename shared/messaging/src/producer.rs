@@ -1,44 +1,60 @@
 //! Sends one record at a time per caller and waits for the broker's acknowledgement.
 
+use crate::broker_context::{BrokerContext, Unanswered};
+use crate::connection::{KafkaConfig, KafkaConfigError};
 use crate::error_class;
 use crate::message::Message;
 use crate::metrics::{PRODUCERS_REBUILT, PUBLISH_IN_FLIGHT, PUBLISHED};
 use cdc::ErrorClass;
 use prometheus::IntGauge;
-use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::future_producer::DeliveryFuture;
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
+use reloaded::Stamps;
+use runtime::config::BadValue;
 use runtime::test_hooks::{crash_point, defect};
 use runtime::{Backoff, BackoffConfig};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
-use tracing::warn;
+use tracing::{info, warn};
 
-/// How to reach the broker.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// How records are sent.
+///
+/// The rest of it is fixed, because promises rest on it.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct KafkaConfig {
-    /// `host:port` of one or more brokers.
-    pub brokers: Vec<String>,
-    /// How long a record is tried before it is reported as failed and sent again by its consumer, in
-    /// milliseconds.
+pub struct PublisherConfig {
+    /// How long a record is tried before it is sent anew; more than `linger_ms`.
+    #[schemars(range(min = 1, max = i32::MAX))]
     pub message_timeout_ms: u32,
-    /// How long librdkafka waits for more records before it sends a batch, in milliseconds.
+    /// How long librdkafka waits for more records.
+    #[schemars(range(max = 900_000))]
     pub linger_ms: u32,
-    /// How many records may wait inside librdkafka.
+    /// Records that may wait inside librdkafka.
+    #[schemars(range(min = 1, max = i32::MAX))]
     pub queue_messages_max: u32,
-    /// Pauses between two new producers in place of one whose record timed out, or which died; from
-    /// the beginning again once a record was acknowledged.
+    /// Pauses between new producers in place of one whose record timed out, or which died; from the beginning
+    /// after an acknowledgement.
     #[serde(default = "rebuild")]
     pub rebuild: BackoffConfig,
 }
 
-/// The default of [`KafkaConfig::rebuild`].
+impl PublisherConfig {
+    /// Checks what the bounds of the keys cannot.
+    pub fn check(&self) -> Result<(), BadValue> {
+        if self.linger_ms >= self.message_timeout_ms {
+            return Err(BadValue::new("linger_ms", "must be below message_timeout_ms"));
+        }
+        Ok(())
+    }
+}
+
+/// The default of [`PublisherConfig::rebuild`].
 fn rebuild() -> BackoffConfig {
     BackoffConfig { initial_ms: 500, max_ms: 30_000 }
 }
@@ -79,12 +95,6 @@ pub enum PublishError {
         /// What librdkafka says.
         source: KafkaError,
     },
-    /// The producer cannot be made from its configuration.
-    #[error("configure the producer")]
-    Configuration {
-        /// What librdkafka says.
-        source: KafkaError,
-    },
 }
 
 /// A producer shared by all aggregates. Cheap to clone.
@@ -94,7 +104,8 @@ pub struct Publisher {
 }
 
 struct Inner {
-    config: KafkaConfig,
+    kafka: KafkaConfig,
+    config: PublisherConfig,
     /// Locked for writing only to put a new producer in the place of a dead one.
     current: RwLock<Current>,
     /// Held by the one caller that makes the new producer.
@@ -107,10 +118,13 @@ struct Inner {
 struct Rebuilding {
     pauses: Backoff,
     not_before: Option<Instant>,
+    /// Of the files of `[kafka]` when a producer was last made of them, also in vain.
+    stamps: Stamps,
 }
 
 struct Current {
-    producer: FutureProducer,
+    producer: FutureProducer<BrokerContext>,
+    context: BrokerContext,
     /// Counts the producers, so that one that died is replaced once.
     generation: u64,
 }
@@ -123,14 +137,17 @@ impl fmt::Debug for Publisher {
 
 impl Publisher {
     /// A publisher; the connection is made in the background.
-    pub fn new(config: KafkaConfig) -> Result<Self, PublishError> {
-        let current = RwLock::new(Current { producer: create(&config)?, generation: 1 });
-        let rebuilding = Rebuilding { pauses: Backoff::new(config.rebuild), not_before: None };
+    pub fn new(kafka: KafkaConfig, config: PublisherConfig) -> Result<Self, KafkaConfigError> {
+        let stamps = kafka.stamps();
+        let current = RwLock::new(Current::create(&kafka, &config, 1)?);
+        let pauses = Backoff::new(config.rebuild);
+        let rebuilding = Rebuilding { pauses, not_before: None, stamps };
         let rebuilding = tokio::sync::Mutex::new(rebuilding);
         let has_acknowledged = AtomicBool::new(false);
         // Shown from the start on.
         PRODUCERS_REBUILT.inc_by(0);
-        Ok(Self { inner: Arc::new(Inner { config, current, rebuilding, has_acknowledged }) })
+        let inner = Inner { kafka, config, current, rebuilding, has_acknowledged };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Sends a record and waits until the broker acknowledged it. The caller sends the next record
@@ -144,10 +161,7 @@ impl Publisher {
             return Ok(Acknowledged { partition: -1, offset: -1 });
         }
         let result = match delivery {
-            Ok(delivery) => {
-                let within = Duration::from_millis(self.inner.config.message_timeout_ms.into());
-                delivered(delivery, within).await
-            }
+            Ok(delivery) => delivered(delivery, self.message_timeout()).await,
             Err(error) => Err(error),
         };
         drop(in_flight);
@@ -193,15 +207,37 @@ impl Publisher {
             return;
         }
         warn!(reason, "producer is not fit any more, making a new one");
-        let inner = Arc::clone(&self.inner);
-        // Both making a producer and dropping one block.
-        let made = tokio::task::spawn_blocking(move || inner.rebuild(generation)).await;
-        match made {
-            Ok(Ok(())) => PRODUCERS_REBUILT.inc(),
-            Ok(Err(error)) => warn!(error = %runtime::chain(&error), "no new producer"),
-            Err(error) => warn!(%error, "no new producer"),
+        if self.replace(&mut rebuilding, Duration::ZERO).await {
+            PRODUCERS_REBUILT.inc();
         }
         rebuilding.not_before = Some(Instant::now() + rebuilding.pauses.next_pause());
+    }
+
+    /// Makes a new producer if a file of `[kafka]` is another one than when the last was made; librdkafka
+    /// itself reads them only once. Files of which none can be made leave the last one at work. With `patience`
+    /// the old one has so long for what it has on its way; what is not acknowledged by then is sent again by the new one.
+    pub(crate) async fn renew_if_files_changed(&self, patience: Duration) {
+        let mut rebuilding = self.inner.rebuilding.lock().await;
+        if rebuilding.stamps == self.inner.kafka.stamps() {
+            return;
+        }
+        if self.replace(&mut rebuilding, patience).await {
+            info!("certificates and password of the broker read again");
+        }
+    }
+
+    /// Puts a new producer in the place of the current one; false if none can be made.
+    async fn replace(&self, rebuilding: &mut Rebuilding, patience: Duration) -> bool {
+        rebuilding.stamps = self.inner.kafka.stamps();
+        let inner = Arc::clone(&self.inner);
+        // Both making a producer and dropping one block.
+        let made = tokio::task::spawn_blocking(move || inner.replace(patience)).await;
+        match made {
+            Ok(Ok(())) => return true,
+            Ok(Err(error)) => warn!(%error, "no new producer, the last one stays"),
+            Err(error) => warn!(%error, "no new producer"),
+        }
+        false
     }
 
     /// How many producers there were.
@@ -210,10 +246,25 @@ impl Publisher {
         self.inner.read().generation
     }
 
-    /// Whether a broker answers a metadata request within `timeout`. Blocks.
-    pub fn reachable(&self, timeout: Duration) -> bool {
-        let producer = self.inner.read().producer.clone();
-        producer.client().fetch_metadata(None, timeout).is_ok()
+    /// Errs with the reason when no broker answers a metadata request within `timeout`. Blocks, and to find
+    /// the reason a little longer.
+    pub fn reach(&self, timeout: Duration) -> Result<(), Unanswered> {
+        let (producer, context) = {
+            let current = self.inner.read();
+            (current.producer.clone(), current.context.clone())
+        };
+        match producer.client().fetch_metadata(None, timeout) {
+            Ok(_) => {
+                context.answered();
+                Ok(())
+            }
+            Err(error) => Err(context.unanswered(&error, timeout)),
+        }
+    }
+
+    /// How long a record may be on its way.
+    pub(crate) fn message_timeout(&self) -> Duration {
+        Duration::from_millis(self.inner.config.message_timeout_ms.into())
     }
 }
 
@@ -252,17 +303,20 @@ impl Inner {
         timed_out.then(|| "a record timed out".to_owned())
     }
 
-    /// Puts a new producer in the place of that generation's.
-    fn rebuild(&self, generation: u64) -> Result<(), PublishError> {
-        let new = Current { producer: create(&self.config)?, generation: generation + 1 };
+    /// Puts a new producer in the place of the current one, and lets that finish for `patience`. Only whoever
+    /// holds [`Self::rebuilding`] calls this.
+    fn replace(&self, patience: Duration) -> Result<(), KafkaConfigError> {
+        let new = Current::create(&self.kafka, &self.config, self.read().generation + 1)?;
         let old = {
             let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-            if current.generation != generation {
-                return Ok(());
-            }
             std::mem::replace(&mut *current, new)
         };
         // Outside the lock: it fails what it still holds, and waits for its thread.
+        if !patience.is_zero()
+            && let Err(error) = old.producer.flush(patience)
+        {
+            warn!(%error, "records of the last producer are sent again");
+        }
         drop(old);
         Ok(())
     }
@@ -298,22 +352,25 @@ impl Drop for Counted<'_> {
     }
 }
 
-fn create(config: &KafkaConfig) -> Result<FutureProducer, PublishError> {
-    ClientConfig::new()
-        .set("bootstrap.servers", config.brokers.join(","))
-        .set("client.id", "outbox-relay")
-        .set("enable.idempotence", "true")
-        .set("acks", "all")
-        // For ever: see `delivered`.
-        .set("message.timeout.ms", "0")
-        .set("linger.ms", config.linger_ms.to_string())
-        .set("queue.buffering.max.messages", config.queue_messages_max.to_string())
-        // The Java client's partitioner: other producers of a topic would find the same partition.
-        .set("partitioner", "murmur2_random")
-        .set("reconnect.backoff.ms", "50")
-        .set("reconnect.backoff.max.ms", "1000")
-        .set("socket.keepalive.enable", "true")
-        .set("allow.auto.create.topics", "false")
-        .create()
-        .map_err(|source| PublishError::Configuration { source })
+impl Current {
+    fn create(
+        kafka: &KafkaConfig,
+        config: &PublisherConfig,
+        generation: u64,
+    ) -> Result<Self, KafkaConfigError> {
+        let context = BrokerContext::new(kafka);
+        let producer = kafka.client(context.clone(), |client| {
+            client
+                .set("client.id", "outbox-relay")
+                .set("enable.idempotence", "true")
+                .set("acks", "all")
+                // For ever: see `delivered`.
+                .set("message.timeout.ms", "0")
+                .set("linger.ms", config.linger_ms.to_string())
+                .set("queue.buffering.max.messages", config.queue_messages_max.to_string())
+                // The Java client's partitioner: other producers of a topic would find the same partition.
+                .set("partitioner", "murmur2_random");
+        })?;
+        Ok(Self { producer, context, generation })
+    }
 }

@@ -1,9 +1,12 @@
 //! Reads topics as an auditor does: all partitions, no consumer group, nothing committed.
 
-use rdkafka::consumer::{BaseConsumer, Consumer, StreamConsumer};
+use crate::broker_context::{BrokerContext, Unanswered};
+use crate::connection::{KafkaConfig, KafkaConfigError};
+use crate::inquiry::Inquiry;
+use rdkafka::consumer::{Consumer, StreamConsumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Headers, Message as _};
-use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use rdkafka::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -39,7 +42,18 @@ impl ReceivedMessage {
 /// Why a topic cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// The broker cannot be asked, or the topic is not there.
+    /// No client can be made of the configuration.
+    #[error(transparent)]
+    Config(#[from] KafkaConfigError),
+    /// The broker does not answer, or does not let us in.
+    #[error("ask the broker for topic {topic}")]
+    Unanswered {
+        /// Topic.
+        topic: String,
+        /// Why.
+        source: Unanswered,
+    },
+    /// The topic is not there, or cannot be read.
     #[error("read topic {topic}")]
     Kafka {
         /// Topic.
@@ -61,58 +75,56 @@ pub enum ReadError {
 
 /// Follows some topics.
 pub struct TopicReader {
-    consumer: StreamConsumer,
+    consumer: StreamConsumer<BrokerContext>,
 }
 
 impl TopicReader {
     /// Starts at the first record of every partition of `topics`, which must exist. Blocks for at
     /// most `timeout` per topic while the broker is asked for its partitions.
     pub fn from_beginning(
-        brokers: &[String],
+        kafka: &KafkaConfig,
         topics: &[&str],
         timeout: Duration,
     ) -> Result<Self, ReadError> {
-        Self::open(brokers, topics, timeout, |_, _, _| Ok(Offset::Beginning))
+        Self::open(kafka, topics, timeout, |_, _, _| Ok(Offset::Beginning))
     }
 
     /// Starts behind the last record that is there now, otherwise as [`Self::from_beginning`]. Blocks for
     /// at most `timeout` per partition.
     pub fn from_now(
-        brokers: &[String],
+        kafka: &KafkaConfig,
         topics: &[&str],
         timeout: Duration,
     ) -> Result<Self, ReadError> {
-        Self::open(brokers, topics, timeout, |client, topic, partition| {
-            let (_, end) = client.fetch_watermarks(topic, partition, timeout)?;
-            Ok(Offset::Offset(end))
+        Self::open(kafka, topics, timeout, |inquiry, topic, partition| {
+            Ok(Offset::Offset(inquiry.end(topic, partition, timeout)?))
         })
     }
 
     fn open(
-        brokers: &[String],
+        kafka: &KafkaConfig,
         topics: &[&str],
         timeout: Duration,
-        start: impl Fn(&BaseConsumer, &str, i32) -> Result<Offset, KafkaError>,
+        start: impl Fn(&Inquiry, &str, i32) -> Result<Offset, Unanswered>,
     ) -> Result<Self, ReadError> {
-        let mut config = ClientConfig::new();
-        config
-            .set("bootstrap.servers", brokers.join(","))
-            .set("group.id", "topic-reader")
-            .set("enable.auto.commit", "false")
-            .set("fetch.wait.max.ms", "10")
-            .set("allow.auto.create.topics", "false");
+        let inquiry = Inquiry::open(kafka)?;
         let mut assignment = TopicPartitionList::new();
         for topic in topics {
-            let failed = |source| ReadError::Kafka { topic: (*topic).to_owned(), source };
-            let probe: BaseConsumer = config.create().map_err(failed)?;
-            let metadata = probe.fetch_metadata(Some(topic), timeout).map_err(failed)?;
-            for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
-                let offset = start(&probe, topic, partition.id()).map_err(failed)?;
-                assignment.add_partition_offset(topic, partition.id(), offset).map_err(failed)?;
+            let unanswered = |source| ReadError::Unanswered { topic: (*topic).to_owned(), source };
+            for partition in inquiry.partitions(topic, timeout).map_err(unanswered)? {
+                let offset = start(&inquiry, topic, partition).map_err(unanswered)?;
+                let added = assignment.add_partition_offset(topic, partition, offset);
+                added.map_err(|source| ReadError::Kafka { topic: (*topic).to_owned(), source })?;
             }
         }
+        let consumer: StreamConsumer<BrokerContext> =
+            kafka.client(BrokerContext::new(kafka), |client| {
+                client
+                    .set("group.id", "topic-reader")
+                    .set("enable.auto.commit", "false")
+                    .set("fetch.wait.max.ms", "10");
+            })?;
         let failed = |source| ReadError::Kafka { topic: topics.join(","), source };
-        let consumer: StreamConsumer = config.create().map_err(failed)?;
         consumer.assign(&assignment).map_err(failed)?;
         Ok(Self { consumer })
     }

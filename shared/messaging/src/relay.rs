@@ -59,9 +59,7 @@ impl ChangeConsumer for Relay {
             let class = match &error {
                 PublishError::Transport { .. } => ErrorClass::Transport,
                 PublishError::Refused { .. } => ErrorClass::Poison,
-                PublishError::Configuration { .. } | PublishError::Denied { .. } => {
-                    ErrorClass::Fatal
-                }
+                PublishError::Denied { .. } => ErrorClass::Fatal,
             };
             failed(class, Box::new(error))
         })?;

@@ -1,7 +1,8 @@
 //! The publisher against librdkafka's broker for tests, which fails on demand.
 
+use crate::connection::KafkaConfig;
 use crate::message::Message;
-use crate::producer::{KafkaConfig, PublishError, Publisher};
+use crate::producer::{PublishError, Publisher, PublisherConfig};
 use crate::reader::TopicReader;
 use futures::future::join_all;
 use rdkafka::mocking::MockCluster;
@@ -27,8 +28,8 @@ impl Broker {
         Self { cluster }
     }
 
-    fn brokers(&self) -> Vec<String> {
-        vec![self.cluster.bootstrap_servers()]
+    fn kafka(&self) -> KafkaConfig {
+        KafkaConfig::open(vec![self.cluster.bootstrap_servers()])
     }
 
     pub(crate) fn publisher(&self, message_timeout_ms: u32) -> Publisher {
@@ -36,14 +37,13 @@ impl Broker {
     }
 
     fn publisher_with(&self, message_timeout_ms: u32, rebuild: BackoffConfig) -> Publisher {
-        let config = KafkaConfig {
-            brokers: self.brokers(),
+        let config = PublisherConfig {
             message_timeout_ms,
             linger_ms: 0,
             queue_messages_max: 1_000,
             rebuild,
         };
-        Publisher::new(config).expect("a publisher")
+        Publisher::new(self.kafka(), config).expect("a publisher")
     }
 
     pub(crate) fn fail(&self, request: RDKafkaApiKey, error: RDKafkaRespErr, times: usize) {
@@ -84,7 +84,7 @@ async fn what_is_published_is_read_back_with_key_and_headers() {
     let second = publisher.publish(&message("a", 2)).await.expect("acknowledged");
     assert_eq!((second.partition, second.offset), (first.partition, first.offset + 1));
 
-    let reader = TopicReader::from_beginning(&broker.brokers(), &[TOPIC], TIMEOUT).expect("reader");
+    let reader = TopicReader::from_beginning(&broker.kafka(), &[TOPIC], TIMEOUT).expect("reader");
     for version in [1, 2] {
         let next = tokio::time::timeout(TIMEOUT, reader.next()).await.expect("in time");
         let record = next.expect("a record");
@@ -99,15 +99,15 @@ async fn what_is_published_is_read_back_with_key_and_headers() {
 async fn a_broker_that_is_away_is_a_matter_of_time() {
     let broker = Broker::start();
     let publisher = broker.publisher(300);
-    assert!(publisher.reachable(TIMEOUT));
+    publisher.reach(TIMEOUT).expect("somebody is there");
     publish_until_acknowledged(&publisher, &message("a", 1)).await;
     broker.cluster.broker_down(1).expect("down");
     let error = publisher.publish(&message("a", 2)).await.expect_err("nobody is there");
     assert!(matches!(error, PublishError::Transport { .. }), "{error:?}");
-    assert!(!publisher.reachable(Duration::from_millis(200)));
+    publisher.reach(Duration::from_millis(200)).expect_err("nobody is there");
     broker.cluster.broker_up(1).expect("up");
     publish_until_acknowledged(&publisher, &message("a", 2)).await;
-    assert!(publisher.reachable(TIMEOUT));
+    publisher.reach(TIMEOUT).expect("somebody is there");
     assert!(publisher.generation() > 1, "a producer whose record timed out is replaced");
 }
 
@@ -132,14 +132,13 @@ async fn a_record_that_is_refused_for_good_is_told_apart() {
 async fn a_full_queue_refuses_and_does_not_wait() {
     let broker = Broker::start();
     broker.cluster.broker_down(1).expect("down");
-    let config = KafkaConfig {
-        brokers: broker.brokers(),
+    let config = PublisherConfig {
         message_timeout_ms: 60_000,
         linger_ms: 0,
         queue_messages_max: 2,
         rebuild: REBUILD,
     };
-    let publisher = Publisher::new(config).expect("a publisher");
+    let publisher = Publisher::new(broker.kafka(), config).expect("a publisher");
     let waiting = ["a", "b"].map(|key| message(key, 1));
     let waiting = join_all(waiting.iter().map(|message| publisher.publish(message)));
     let third = message("c", 1);
@@ -173,7 +172,7 @@ async fn a_producer_that_died_is_replaced_once_for_all_and_every_record_arrives_
     assert!(failures.iter().all(|failures| *failures >= 1), "{failures:?}");
     assert_eq!(publisher.generation(), 2, "replaced once");
 
-    let reader = TopicReader::from_beginning(&broker.brokers(), &[TOPIC], TIMEOUT).expect("reader");
+    let reader = TopicReader::from_beginning(&broker.kafka(), &[TOPIC], TIMEOUT).expect("reader");
     let mut seen = std::collections::BTreeMap::<String, Vec<u64>>::new();
     while seen.values().map(Vec::len).sum::<usize>() < keys.len() * 3 {
         let next = tokio::time::timeout(TIMEOUT, reader.next()).await;

@@ -1,8 +1,9 @@
 //! Topics are created on purpose, with their number of partitions, never by the way.
 
-use rdkafka::ClientConfig;
+use crate::broker_context::{BrokerContext, Unanswered};
+use crate::connection::{KafkaConfig, KafkaConfigError};
+use crate::inquiry::Inquiry;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use std::time::Duration;
 
@@ -23,7 +24,13 @@ pub struct Created {
 /// Why topics could not be created.
 #[derive(Debug, thiserror::Error)]
 pub enum TopicError {
-    /// The broker cannot be asked.
+    /// No client can be made of the configuration.
+    #[error(transparent)]
+    Config(#[from] KafkaConfigError),
+    /// The broker does not answer, or does not let us in.
+    #[error(transparent)]
+    Unanswered(#[from] Unanswered),
+    /// The broker's answer is of no use.
     #[error("ask the broker to create topics")]
     Admin {
         /// What librdkafka says.
@@ -42,15 +49,19 @@ pub enum TopicError {
 
 /// Creates the topics of all aggregate types that are not there yet. Safe to repeat: an existing
 /// topic is never changed, partitions are never added silently, because a key's partition depends
-/// on their number.
+/// on their number. Waits for the broker for at most `timeout`, and as long again for what it is asked.
 pub async fn create(
-    brokers: &[String],
+    kafka: &KafkaConfig,
     partitions: i32,
     replication: i32,
     timeout: Duration,
 ) -> Result<Vec<Created>, TopicError> {
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", brokers.join(",")).create()?;
+    let inquiry = Inquiry::open(kafka)?;
+    // An admin client does not hear why it gets no answer.
+    tokio::task::spawn_blocking(move || inquiry.reach(timeout))
+        .await
+        .expect("asking does not panic")?;
+    let admin: AdminClient<BrokerContext> = kafka.client(BrokerContext::new(kafka), |_| {})?;
     let names = all();
     let topics: Vec<NewTopic<'_>> = names
         .iter()

@@ -36,14 +36,12 @@ pub(crate) fn start(config: &Admin, readiness: Readiness) -> anyhow::Result<Sock
         answer_timeout_ms: config.client_timeout_ms,
         ..HttpConfig::at(listen)
     };
+    // It ends with the process, never before.
+    let never = CancellationToken::new();
+    let server = HttpServer::new(listener, router(readiness), config, never)?;
     std::thread::Builder::new()
         .name("admin".to_owned())
-        .spawn(move || {
-            // It ends with the process, never before.
-            let never = CancellationToken::new();
-            let server = HttpServer::new(listener, router(readiness), config, never);
-            runtime.block_on(server.run());
-        })
+        .spawn(move || runtime.block_on(server.run()))
         .context("start the admin thread")?;
     Ok(address)
 }

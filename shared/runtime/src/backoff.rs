@@ -3,16 +3,19 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 /// Bounds of the pauses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BackoffConfig {
-    /// Upper bound of the first pause.
+    /// Upper bound of the first pause; doubles, and each pause is evenly distributed below it.
+    #[schemars(range(min = 1))]
     pub initial_ms: u64,
     /// Upper bound of every pause.
+    #[schemars(range(min = 1))]
     pub max_ms: u64,
 }
 

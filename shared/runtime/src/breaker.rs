@@ -17,6 +17,7 @@
 use crate::backoff::{Backoff, BackoffConfig};
 use crate::readiness::Readiness;
 use prometheus::{GaugeVec, IntCounterVec, register_gauge_vec, register_int_counter_vec};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
@@ -47,41 +48,20 @@ static OPENED: LazyLock<IntCounterVec> = LazyLock::new(|| {
 });
 
 /// When a breaker opens and how long it stays open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct BreakerConfig {
-    /// So many keys must fail, without a success between.
+    /// So many aggregates, or other things that requests are for, must fail, none succeeding between, until
+    /// the circuit breaker opens.
+    #[schemars(range(min = 1))]
     pub failing_keys_min: u32,
-    /// Pauses before a probe, in milliseconds, each evenly distributed below a bound that doubles.
+    /// Pauses before a single request finds out whether the target answers again.
     pub pause: BackoffConfig,
 }
 
 impl Default for BreakerConfig {
     fn default() -> Self {
         Self { failing_keys_min: 5, pause: BackoffConfig { initial_ms: 200, max_ms: 5_000 } }
-    }
-}
-
-impl BreakerConfig {
-    /// For sections that have no check of their own: a bad value is to be a bad configuration.
-    pub fn checked<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let config = Self::deserialize(deserializer)?;
-        match config.nonsense() {
-            None => Ok(config),
-            Some(key) => {
-                Err(serde::de::Error::custom(format!("breaker.{key} must be greater than 0")))
-            }
-        }
-    }
-
-    /// The key that makes no sense, if any: none may be zero.
-    pub fn nonsense(&self) -> Option<&'static str> {
-        let zero = [
-            ("failing_keys_min", u64::from(self.failing_keys_min)),
-            ("pause.initial_ms", self.pause.initial_ms),
-            ("pause.max_ms", self.pause.max_ms),
-        ];
-        zero.into_iter().find(|(_, value)| *value == 0).map(|(key, _)| key)
     }
 }
 

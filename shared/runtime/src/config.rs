@@ -2,23 +2,39 @@
 //! directory, the environment.
 //!
 //! The tree is split in two. The sections in `SHELL_SECTIONS` belong to the shell;
-//! everything else is the process's own type, which denies unknown fields. A problem is one line
-//! that names the key, where its value came from, and the reason.
+//! everything else is the process's own type, which denies unknown fields. The types say all there is to
+//! say about a key: what it takes, its bounds, and in its doc comment what it means ([`keys`]). From them
+//! comes the [`reference`] that every process prints, and against them every value is held. What one key
+//! alone cannot tell is for [`Configuration::check`]. A problem is one line that names the key, where its
+//! value came from, and the reason; it never shows a secret.
 
+mod command_line;
 mod environment;
+mod files;
+mod keys;
+mod printed;
+mod reference;
 mod sections;
+mod security;
+pub mod testing;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use config::{Config, File, FileFormat, Source, ValueKind};
+use config::{Config, ValueKind};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+pub use command_line::ConfigArguments;
+pub(crate) use command_line::refuse;
+pub use keys::{BadValue, Unit, are_addresses, in_range};
+pub use reference::{Entry, Kind, reference, to_markdown};
 pub use sections::{Admin, Log, LogFormat, Secret, Shell, Shutdown};
-
-/// What every process starts from.
-const COMMON_DEFAULTS: &str = include_str!("../../../config/default.toml");
+pub use security::{
+    check_credentials, check_files, check_password_file, check_tls, check_tls_files,
+};
 
 /// Sections of the tree that belong to the shell.
 const SHELL_SECTIONS: [&str; 5] = ["admin", "health", "log", "shutdown", "supervision"];
@@ -59,6 +75,15 @@ impl Sources {
     }
 }
 
+/// What a process's own part of the configuration is read into.
+pub trait Configuration: DeserializeOwned + Serialize + JsonSchema {
+    /// Errs with the first value that cannot work, as far as it takes more than its own bounds to know: keys
+    /// that contradict each other, files that cannot be used.
+    fn check(&self) -> Result<(), BadValue> {
+        Ok(())
+    }
+}
+
 /// A configuration that was read and found good.
 #[derive(Debug, Clone)]
 pub struct Loaded<C> {
@@ -66,14 +91,12 @@ pub struct Loaded<C> {
     pub shell: Shell,
     /// The process's own part.
     pub config: C,
+    layers: Layers,
 }
 
-impl<C: Serialize> Loaded<C> {
-    /// The whole configuration as TOML, secrets hidden.
-    pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
-        Ok(format!("{}\n{}", toml::to_string(&self.shell)?, toml::to_string(&self.config)?))
-    }
-}
+/// Which layer above the built-in defaults gave a value, by its key.
+#[derive(Debug, Clone)]
+struct Layers(BTreeMap<String, String>);
 
 /// Why a configuration is refused.
 #[derive(Debug, thiserror::Error)]
@@ -84,7 +107,7 @@ pub enum ConfigError {
         /// What was asked for.
         path: PathBuf,
     },
-    /// A file is not readable as TOML.
+    /// A file cannot be read, or not as TOML.
     #[error("configuration cannot be read: {reason}")]
     Unreadable {
         /// What is wrong, with file and line.
@@ -103,64 +126,88 @@ pub enum ConfigError {
 }
 
 /// Reads the layers of one process. `defaults` is the text of its compiled-in `<process>.toml`.
-pub fn load<C: DeserializeOwned>(
+pub fn load<C: Configuration>(
     name: &str,
     defaults: &str,
     sources: &Sources,
 ) -> Result<Loaded<C>, ConfigError> {
-    let files = layers(name, defaults, sources.directory.as_deref())?;
+    let files = files::layers(name, defaults, sources.directory.as_deref())?;
     let tree = environment::apply(files, &sources.environment)?;
-    let mut own: Map<String, Value> = tree.clone().try_deserialize().map_err(unreadable)?;
+    let layers = Layers::of_tree(&tree)?;
+    let mut own: Map<String, Value> = tree.try_deserialize().map_err(unreadable)?;
     let mut shell = Map::new();
     for section in SHELL_SECTIONS {
         if let Some(value) = own.remove(section) {
             shell.insert(section.to_owned(), value);
         }
     }
-    Ok(Loaded { shell: typed(shell, &tree)?, config: typed(own, &tree)? })
-}
-
-fn layers(name: &str, defaults: &str, directory: Option<&Path>) -> Result<Config, ConfigError> {
-    let mut builder = Config::builder()
-        .add_source(File::from_str(COMMON_DEFAULTS, FileFormat::Toml))
-        .add_source(File::from_str(defaults, FileFormat::Toml));
-    if let Some(directory) = directory {
-        for file in ["default", name] {
-            let path = directory.join(format!("{file}.toml"));
-            builder = builder.add_source(File::from(path).format(FileFormat::Toml).required(false));
-        }
-    }
-    builder.build().map_err(unreadable)
+    let shell: Shell = typed(shell, &layers)?;
+    let config: C = typed(own, &layers)?;
+    shell.check().and_then(|()| config.check()).map_err(|bad| layers.blame(bad))?;
+    Ok(Loaded { shell, config, layers })
 }
 
 fn unreadable(error: config::ConfigError) -> ConfigError {
     ConfigError::Unreadable { reason: one_line(&error.to_string()) }
 }
 
-/// Turns a part of the tree into a type, strictly: `"5"` is not a number, and no key is ignored.
-fn typed<T: DeserializeOwned>(part: Map<String, Value>, tree: &Config) -> Result<T, ConfigError> {
-    serde_path_to_error::deserialize(Value::Object(part)).map_err(|error| {
-        let key = error.path().to_string();
-        let origin = origin(tree, &key).unwrap_or_else(|| "built-in defaults".to_owned());
-        ConfigError::Value { key, origin, reason: one_line(&error.inner().to_string()) }
-    })
+/// Turns a part of the tree into a type, strictly: `"5"` is not a number, no key is ignored, and every
+/// number is within its bounds.
+fn typed<T: DeserializeOwned + JsonSchema + Serialize>(
+    part: Map<String, Value>,
+    layers: &Layers,
+) -> Result<T, ConfigError> {
+    let value: T = serde_path_to_error::deserialize(Value::Object(part)).map_err(|error| {
+        layers.blame(BadValue::new(error.path().to_string(), one_line(&error.inner().to_string())))
+    })?;
+    in_range(&value).map_err(|bad| layers.blame(bad))?;
+    Ok(value)
 }
 
-/// Which layer gave the value of `key`; of a section, any that gave one of its values.
-fn origin(tree: &Config, key: &str) -> Option<String> {
-    let mut parts = key.split('.');
-    let mut value = tree.collect().ok()?.remove(parts.next()?)?;
-    for part in parts {
-        value = value.into_table().ok()?.remove(part)?;
+impl Layers {
+    fn of_tree(tree: &Config) -> Result<Self, ConfigError> {
+        let mut layers = BTreeMap::new();
+        for (name, value) in config::Source::collect(tree).map_err(unreadable)? {
+            collect(name, value, &mut layers);
+        }
+        Ok(Self(layers))
     }
-    any_origin(value)
+
+    /// Which layer gave the value of `key`; of a section, any that gave one of its values.
+    fn of(&self, key: &str) -> Option<&str> {
+        let key = key.split('[').next().unwrap_or(key);
+        let below = format!("{key}.");
+        let mut found = self.0.iter().filter(|(path, _)| *path == key || path.starts_with(&below));
+        found.next().map(|(_, layer)| layer.as_str())
+    }
+
+    /// The error that a value is, with the layer that it came from.
+    fn blame(&self, bad: BadValue) -> ConfigError {
+        let BadValue { key, reason } = bad;
+        let layer = self.of(&key);
+        let variable = environment::variable(&key);
+        // What was read from a file because a variable said so may be anything, also a secret.
+        let reason = match layer.and_then(|layer| layer.strip_suffix("_FILE")) {
+            Some(of) if of == variable => "what is in the file does not fit".to_owned(),
+            _ => reason,
+        };
+        let origin = layer.unwrap_or("built-in defaults").to_owned();
+        ConfigError::Value { key, origin, reason }
+    }
 }
 
-fn any_origin(value: config::Value) -> Option<String> {
-    match (value.origin(), value.kind.clone()) {
-        (Some(origin), _) => Some(origin.to_owned()),
-        (None, ValueKind::Table(section)) => section.into_values().find_map(any_origin),
-        (None, _) => None,
+fn collect(path: String, value: config::Value, into: &mut BTreeMap<String, String>) {
+    let origin = value.origin().map(str::to_owned);
+    match (value.kind, origin) {
+        (ValueKind::Table(section), _) => {
+            for (name, value) in section {
+                collect(format!("{path}.{name}"), value, into);
+            }
+        }
+        (_, Some(origin)) => {
+            into.insert(path, origin);
+        }
+        (_, None) => {}
     }
 }
 

@@ -6,6 +6,7 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use scylla::client::session::Session;
 use serde::{Deserialize, Serialize};
 use tokio::time::{sleep, timeout};
@@ -19,12 +20,12 @@ use crate::schema::{self, MigrationId, MigrationSet};
 use crate::telemetry::chain;
 
 /// `[health]`
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HealthConfig {
-    /// Pause between two looks.
+    /// How often `/readyz` looks whether the database answers and has the schema, by one query.
     pub interval_ms: NonZeroU64,
-    /// How long a look may take.
+    /// How long such a look may take.
     pub timeout_ms: NonZeroU64,
 }
 

@@ -1,8 +1,8 @@
 //! Serves a router over HTTP/1.1 within bounds: connections, the pace of clients, requests at work.
 //!
-//! The life of a request here: [`connections`] has a place for its connection, its header arrives in
-//! time, [`context`] gives it what it needs to be found again and its deadline, and the process's own
-//! routes ask [`admission`] before they work on it.
+//! The life of a request here: [`connections`] has a place for its connection, which shakes hands first where
+//! [`tls`] is configured; its header arrives in time ([`serving`]), [`context`] gives it what it needs to be found
+//! again and its deadline, and the process's own routes ask [`admission`] before they work on it.
 
 pub mod admission;
 pub mod context;
@@ -10,6 +10,8 @@ pub mod principals;
 
 mod connections;
 mod metrics;
+mod serving;
+mod tls;
 
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroU64};
@@ -18,24 +20,22 @@ use std::time::Duration;
 
 use axum::Router;
 use governor::{Quota, RateLimiter};
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::{Service, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::Mutex;
-use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, warn};
+use tracing::warn;
 
+use crate::config::{BadValue, check_files};
 use crate::descriptors;
 
-use self::connections::{Arriving, Connection, Connections};
+use self::connections::Connections;
 use self::metrics::METRICS;
 use self::principals::PrincipalsConfig;
+use self::serving::Serving;
+use self::tls::Tls;
 
 /// Least size of a connection's buffer; the HTTP library asks for as much.
 const HEADER_BYTES_MIN: u32 = 8 * 1024;
@@ -46,16 +46,26 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Lines in the log about such connections.
 const WARNINGS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(6).expect("not zero");
 
-/// `[http]`
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// The HTTP port and what its requests may cost.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HttpConfig {
     /// Address to listen on; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Connections served at once; beyond it the one that has waited longest for its client is
-    /// closed.
+    /// The certificate of this process and those up to its authority, PEM; empty: it speaks plainly.
+    pub tls_cert_file: String,
+    /// The private key of that certificate, PEM.
+    pub tls_key_file: String,
+    /// The authorities of clients, PEM, of which each then has to show a certificate; empty: none has to.
+    pub client_ca_file: String,
+    /// How long a client may take for the handshake of TLS.
+    pub handshake_timeout_ms: NonZeroU64,
+    /// Connections served at once, fewer where there are too few file descriptors (the soft limit is raised to
+    /// the hard one at start); beyond it the one that has waited longest for its client is closed to make
+    /// room, and while all are worked on new ones wait to be accepted.
     pub connections_max: NonZeroU32,
-    /// How long a connection may wait for its client at least, before it can be closed for another.
+    /// How long a connection may wait for its client at least before it is closed to make room; newcomers wait
+    /// for that to be accepted.
     pub connection_ms_min: u64,
     /// How long a client may take to send a request's header, or leave a connection idle.
     pub header_timeout_ms: NonZeroU64,
@@ -63,22 +73,25 @@ pub struct HttpConfig {
     pub answer_timeout_ms: NonZeroU64,
     /// How long a client may take for either while the process ends.
     pub drain_timeout_ms: NonZeroU64,
-    /// The largest header; at least 8 KiB.
+    /// The largest header of a request; then 431.
+    #[schemars(range(min = HEADER_BYTES_MIN))]
     pub header_bytes_max: NonZeroU32,
-    /// Requests worked on at once, at most; how many it is follows `target_ms`.
+    /// Requests worked on at once, at most; it begins with four times `requests_min` and follows
+    /// `target_ms`.
     pub requests_max: NonZeroU32,
-    /// And at least.
+    /// Requests worked on at once, at least.
     pub requests_min: NonZeroU32,
     /// While requests wait and even the fastest one at work takes longer than this, fewer are worked
     /// on at once; while it takes less than half of it, more.
     pub target_ms: NonZeroU64,
-    /// How often the number is changed.
+    /// How often it is looked at how many requests are worked on at once.
     pub adapt_ms: NonZeroU64,
-    /// Requests that wait to be worked on; more are refused at once.
+    /// Requests that wait to be worked on; then 429.
     pub queue_max: u32,
-    /// How long a request may wait to be worked on; then it is refused.
+    /// How long a request may wait to be worked on; then 503.
     pub queue_ms_max: u64,
-    /// How long a request may wait for its answer; a client may ask for less.
+    /// How long a request may wait for its answer, from its header on; a client may ask for less with
+    /// `Prefer: wait=<seconds>`.
     pub request_timeout_ms: NonZeroU64,
     /// On whose behalf requests come.
     pub principals: PrincipalsConfig,
@@ -92,6 +105,10 @@ impl HttpConfig {
         let time = |ms| NonZeroU64::new(ms).unwrap_or(NonZeroU64::MIN);
         Self {
             listen,
+            tls_cert_file: String::new(),
+            tls_key_file: String::new(),
+            client_ca_file: String::new(),
+            handshake_timeout_ms: time(5_000),
             connections_max: count(64),
             connection_ms_min: 20,
             header_timeout_ms: time(5_000),
@@ -109,10 +126,49 @@ impl HttpConfig {
         }
     }
 
+    /// Errs when keys contradict each other.
+    pub fn check(&self) -> Result<(), BadValue> {
+        if self.requests_min > self.requests_max {
+            return Err(BadValue::new("requests_min", "must not be above requests_max"));
+        }
+        let [cert, key, client_ca] = self.tls_files().map(|(_, path)| !path.is_empty());
+        let missing = match (cert, key) {
+            (false, true) => Some(("tls_cert_file", "tls_key_file")),
+            (true, false) => Some(("tls_key_file", "tls_cert_file")),
+            // Who names authorities does not expect to let everybody in.
+            (false, false) if client_ca => Some(("tls_cert_file", "client_ca_file")),
+            _ => None,
+        };
+        let bad = |(key, other)| BadValue::new(key, format!("must be named where http.{other} is"));
+        missing.map_or(Ok(()), |missing| Err(bad(missing)))
+    }
+
+    /// Errs when no port could be opened with these values, or with the files that they name.
+    pub fn usable(&self) -> Result<(), BadValue> {
+        self.check()?;
+        check_files(&self.tls_files())
+    }
+
+    fn tls_files(&self) -> [(&'static str, &str); 3] {
+        [
+            ("tls_cert_file", &self.tls_cert_file),
+            ("tls_key_file", &self.tls_key_file),
+            ("client_ca_file", &self.client_ca_file),
+        ]
+    }
+
     /// How long a request may wait for its answer.
     #[must_use]
     pub fn request_timeout(&self) -> Duration {
         at_most_a_day(self.request_timeout_ms)
+    }
+
+    fn handshake_timeout(&self) -> Duration {
+        at_most_a_day(self.handshake_timeout_ms)
+    }
+
+    fn drain_timeout(&self) -> Duration {
+        at_most_a_day(self.drain_timeout_ms)
     }
 
     fn header_timeout(&self) -> Duration {
@@ -145,28 +201,29 @@ pub struct HttpServer {
 struct Shared {
     /// Gone when the port is closed.
     listener: Mutex<Option<TcpListener>>,
-    router: Router,
-    config: HttpConfig,
-    shutdown: CancellationToken,
+    serving: Serving,
+    /// Nobody is served without it when it is there.
+    tls: Option<Tls>,
     connections: Arc<Connections>,
     tasks: TaskTracker,
 }
 
 impl HttpServer {
-    /// Will serve `router` until `shutdown`.
-    #[must_use]
+    /// Will serve `router` until `shutdown`. Errs with the key of a file that cannot be used.
     pub fn new(
         listener: TcpListener,
         router: Router,
         config: HttpConfig,
         shutdown: CancellationToken,
-    ) -> Self {
+    ) -> anyhow::Result<Self> {
+        let tls = Tls::open(&config)?;
         let room = descriptors::room_for(config.listen, config.connections_max.get());
         let moment = Duration::from_millis(config.connection_ms_min);
         let connections = Connections::new(room as usize, moment);
         let listener = Mutex::new(Some(listener));
         let tasks = TaskTracker::new();
-        Self { shared: Arc::new(Shared { listener, router, config, shutdown, connections, tasks }) }
+        let serving = Serving { router, config: Arc::new(config), shutdown };
+        Ok(Self { shared: Arc::new(Shared { listener, serving, tls, connections, tasks }) })
     }
 
     /// Serves until the shutdown, then closes the port and lets every request in flight finish; a
@@ -175,11 +232,11 @@ impl HttpServer {
     /// How long the work may take is the supervisor's business: a request that outlives the grace
     /// period is cut off with its worker. A broken connection is its client's affair.
     pub async fn run(&self) {
-        let Shared { listener, shutdown, tasks, .. } = &*self.shared;
+        let Shared { listener, serving, tasks, .. } = &*self.shared;
         let mut listener = listener.lock().await;
         if let Some(listener) = &*listener {
             tokio::select! {
-                () = shutdown.cancelled() => {}
+                () = serving.shutdown.cancelled() => {}
                 () = self.accept(listener) => {}
             }
         }
@@ -189,16 +246,17 @@ impl HttpServer {
     }
 
     async fn accept(&self, listener: &TcpListener) {
-        let Shared { router, config, shutdown, connections, tasks, .. } = &*self.shared;
+        let Shared { serving, tls, connections, tasks, .. } = &*self.shared;
         let warnings = RateLimiter::direct(Quota::per_minute(WARNINGS_PER_MINUTE));
         loop {
             match listener.accept().await {
                 Ok((stream, peer)) => {
-                    let connection = connections.enter().await;
-                    let (router, shutdown) = (router.clone(), shutdown.clone());
-                    tasks.spawn(serve_connection(
-                        stream, peer, router, config, connection, shutdown,
-                    ));
+                    let place = connections.enter().await;
+                    let serving = serving.clone();
+                    match tls.as_ref().map(Tls::acceptor) {
+                        None => tasks.spawn(serving.plain(stream, peer, place)),
+                        Some(tls) => tasks.spawn(serving.encrypted(tls, stream, peer, place)),
+                    };
                 }
                 Err(error) => {
                     if warnings.check().is_ok() {
@@ -208,84 +266,6 @@ impl HttpServer {
                     connections.one_less(ACCEPT_PAUSE).await;
                 }
             }
-        }
-    }
-}
-
-fn serve_connection(
-    stream: TcpStream,
-    peer: SocketAddr,
-    router: Router,
-    config: &HttpConfig,
-    connection: Connection,
-    shutdown: CancellationToken,
-) -> impl Future<Output = ()> + use<> {
-    if let Err(error) = stream.set_nodelay(true) {
-        debug!(%peer, %error, "connection keeps its delay");
-    }
-    let connection = Arc::new(connection);
-    let place = connection.clone();
-    let routes = TowerToHyperService::new(router);
-    let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let place = place.clone();
-        let answer = routes.call(request.map(|body| Arriving::of(body, &place)));
-        async move {
-            let answer = answer.await;
-            place.waits();
-            answer
-        }
-    });
-    let mut serving = Box::pin(
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(config.header_timeout())
-            .max_buf_size(config.header_bytes_max.get().max(HEADER_BYTES_MIN) as usize)
-            .serve_connection(TokioIo::new(stream), service),
-    );
-    let (patience, drain) = (config.client_timeout(), at_most_a_day(config.drain_timeout_ms));
-    async move {
-        let mut slow = std::pin::pin!(too_slow(&connection, Instant::now(), patience));
-        let mut draining = false;
-        loop {
-            tokio::select! {
-                biased;
-                () = connection.cut.cancelled() => {
-                    debug!(%peer, "connection closed to make room");
-                    return;
-                }
-                ended = serving.as_mut() => {
-                    if let Err(error) = ended {
-                        if error.is_timeout() {
-                            METRICS.cut_slow_header.inc();
-                        }
-                        debug!(%peer, %error, "connection broke");
-                    }
-                    return;
-                }
-                () = slow.as_mut() => {
-                    METRICS.cut_slow_answer.inc();
-                    debug!(%peer, "connection closed on a client that does not take its answer");
-                    return;
-                }
-                () = shutdown.cancelled(), if !draining => {
-                    draining = true;
-                    slow.set(too_slow(&connection, Instant::now(), drain));
-                    serving.as_mut().graceful_shutdown();
-                }
-            }
-        }
-    }
-}
-
-/// Resolves when the connection, counted from `from` at the earliest, has waited for its client for
-/// longer than `patience` in one go. Idle connections and slow headers have a shorter bound of their
-/// own, so what is left is an answer that is not taken, or what does not end with the process.
-async fn too_slow(connection: &Connection, from: Instant, patience: Duration) {
-    loop {
-        let since = connection.waits_since();
-        sleep_until(since.unwrap_or_else(Instant::now).max(from) + patience).await;
-        if since.is_some() && since == connection.waits_since() {
-            return;
         }
     }
 }

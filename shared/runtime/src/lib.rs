@@ -28,10 +28,14 @@ pub mod schema;
 pub mod session;
 pub mod telemetry;
 pub mod test_hooks;
+pub mod tls;
 pub mod traces;
 
 mod addresses;
 mod admin;
+#[cfg(test)]
+#[path = "../../embedded-scylla/tests/it/certificates.rs"]
+mod certificates;
 mod health;
 mod probe;
 mod process_metrics;

@@ -9,16 +9,14 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{CommandFactory, FromArgMatches, Parser};
 use scylla::client::session::Session;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::addresses::{self, Addresses};
 use crate::backoff::{Backoff, BackoffConfig};
 use crate::breaker::{Breaker, BreakerConfig, Target};
-use crate::config::{Loaded, Shutdown, Sources};
+use crate::config::{ConfigArguments, Configuration, Loaded, Shutdown, refuse};
 use crate::health::{self, HealthConfig, Watched};
 use crate::http::HttpConfig;
 use crate::probe::{self, Probe};
@@ -30,21 +28,17 @@ use crate::supervisor::Supervisor;
 use crate::telemetry::chain;
 use crate::{admin, descriptors, process_metrics, session, shutdown, telemetry, traces};
 
-/// Exit code of a bad configuration.
-const EXIT_CONFIG: u8 = 64;
-
 /// Pauses between looks for the schema when the session is not the shell's own.
 const SCHEMA_PAUSES: BackoffConfig = BackoffConfig { initial_ms: 50, max_ms: 1000 };
+
+/// Connections that the kernel keeps until the process takes them.
+const HTTP_BACKLOG: u32 = 1024;
 
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
-    /// Directory with default.toml and the process's own file [default: ./config]
-    #[arg(long, value_name = "DIR")]
-    config_dir: Option<PathBuf>,
-    /// Print the configuration that would be used, secrets hidden, and end
-    #[arg(long)]
-    check_config: bool,
+    #[command(flatten)]
+    config: ConfigArguments,
     /// Ask the process that runs with this configuration, print its answer, and end with 0 or 1
     #[arg(long, value_enum, num_args = 0..=1, default_missing_value = "readyz")]
     probe: Option<Probe>,
@@ -61,7 +55,7 @@ struct Arguments {
 /// configuration, 1 for any other failure.
 pub fn main<C, F, Fut>(name: &'static str, defaults: &'static str, run: F) -> ExitCode
 where
-    C: DeserializeOwned + Serialize + Send + 'static,
+    C: Configuration + Send + 'static,
     F: FnOnce(Process<C>) -> Fut,
     Fut: Future<Output = anyhow::Result<()>>,
 {
@@ -70,15 +64,10 @@ where
         Ok(arguments) => arguments,
         Err(error) => error.exit(),
     };
-    let loaded = Sources::of_process(arguments.config_dir.as_deref())
-        .and_then(|sources| crate::config::load::<C>(name, defaults, &sources));
-    let loaded = match loaded {
+    let loaded = match arguments.config.load::<C>(name, defaults) {
         Ok(loaded) => loaded,
-        Err(error) => return refuse(name, &error),
+        Err(code) => return code,
     };
-    if arguments.check_config {
-        return print_config(name, &loaded);
-    }
     if let Some(probe) = arguments.probe {
         return probe::ask(name, loaded.shell.admin.listen, probe);
     }
@@ -88,7 +77,8 @@ where
     }
     telemetry::log_panics();
     descriptors::raise_limit();
-    let result = start_and_run(name, loaded, arguments.parent_pipe, run);
+    let again = || read_filter_again::<C>(name, defaults, &arguments.config);
+    let result = start_and_run(name, loaded, arguments.parent_pipe, again, run);
     traces::flush();
     match result {
         Ok(()) => {
@@ -102,20 +92,17 @@ where
     }
 }
 
-#[expect(clippy::print_stderr, reason = "there is no log before its configuration is known")]
-fn refuse(name: &str, reason: &dyn std::fmt::Display) -> ExitCode {
-    eprintln!("{name}: {reason}");
-    ExitCode::from(EXIT_CONFIG)
-}
-
-#[expect(clippy::print_stdout, reason = "this is what --check-config is for")]
-fn print_config<C: Serialize>(name: &str, loaded: &Loaded<C>) -> ExitCode {
-    match loaded.to_toml() {
-        Ok(text) => {
-            print!("{text}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => refuse(name, &error),
+/// Reads the configuration again. Of what it says now only the log's filter is taken.
+fn read_filter_again<C: Configuration>(name: &str, defaults: &str, arguments: &ConfigArguments) {
+    let read = arguments.read::<C>(name, defaults).map_err(anyhow::Error::new);
+    let set = read.and_then(|loaded| {
+        let filter = loaded.shell.log.filter;
+        info!(filter, "reading the filter of the log again");
+        telemetry::set_filter(&filter)
+    });
+    if let Err(error) = set {
+        let error = chain(error.as_ref()).to_string();
+        warn!(error, "the filter of the log stays as it is");
     }
 }
 
@@ -123,13 +110,14 @@ fn start_and_run<C, F, Fut>(
     name: &'static str,
     loaded: Loaded<C>,
     parent_pipe: bool,
+    hung_up: impl Fn(),
     run: F,
 ) -> anyhow::Result<()>
 where
     F: FnOnce(Process<C>) -> Fut,
     Fut: Future<Output = anyhow::Result<()>>,
 {
-    let Loaded { shell, config } = loaded;
+    let Loaded { shell, config, .. } = loaded;
     let version = env!("CARGO_PKG_VERSION");
     info!(process = name, version, pid = std::process::id(), "starting");
     let shutdown = CancellationToken::new();
@@ -141,7 +129,7 @@ where
     // Before anyone can know that the process is there: a signal is never too early.
     let signals = {
         let _inside = runtime.enter();
-        shutdown::on_signals(shutdown.clone()).context("register signals")?
+        shutdown::on_signals(shutdown.clone(), hung_up).context("register signals")?
     };
     process_metrics::register(name, version).context("register process metrics")?;
     let readiness = Readiness::default();
@@ -268,11 +256,24 @@ impl<C> Process<C> {
         self.breaker.get_or_init(make).clone()
     }
 
-    /// Binds an HTTP port and makes its address known, in the log and in the port file under `http`.
-    pub async fn bind_http(&self, config: &HttpConfig) -> anyhow::Result<TcpListener> {
-        let listener = TcpListener::bind(config.listen)
-            .await
-            .with_context(|| format!("bind http.listen {}", config.listen))?;
+    /// Takes the HTTP port, so that one in use is told at the start and not after the database was waited for.
+    /// Nobody can connect before [`Process::listen_http`].
+    pub fn take_http(&self, config: &HttpConfig) -> anyhow::Result<TcpSocket> {
+        let take = || {
+            let address = config.listen;
+            let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+            socket.set_reuseaddr(true)?;
+            socket.bind(address)?;
+            Ok(socket)
+        };
+        take().map_err(|error: std::io::Error| {
+            anyhow::Error::new(error).context(format!("bind http.listen {}", config.listen))
+        })
+    }
+
+    /// Listens on the HTTP port and makes its address known, in the log and in the port file under `http`.
+    pub fn listen_http(&self, port: TcpSocket) -> anyhow::Result<TcpListener> {
+        let listener = port.listen(HTTP_BACKLOG).context("listen on http.listen")?;
         let address = listener.local_addr().context("address of the HTTP port")?;
         self.listening("http", address)?;
         Ok(listener)

@@ -9,6 +9,7 @@
 //! (`IF NOT EXISTS`).
 
 mod apply;
+mod keyspace;
 mod ledger;
 mod settings;
 mod statements;
@@ -24,7 +25,8 @@ use crate::readiness::Readiness;
 use crate::session::stopped;
 use crate::telemetry::chain;
 
-pub use apply::{Applied, ApplyConfig, Edited, KeyspaceConfig, Outcome, apply};
+pub use apply::{Applied, ApplyConfig, Edited, Outcome, apply};
+pub use keyspace::KeyspaceConfig;
 pub use settings::{Settings, SettingsConfig};
 pub use statements::split;
 

@@ -6,13 +6,13 @@
 
 mod credentials;
 mod refusal;
-mod reloaded;
 mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use schemars::JsonSchema;
 use scylla::client::execution_profile::ExecutionProfile;
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
@@ -26,51 +26,61 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::backoff::{Backoff, BackoffConfig};
-use crate::config::{Secret, Sources};
+use crate::config::{
+    BadValue, Configuration, Secret, Sources, are_addresses, check_credentials,
+    check_password_file, check_tls, check_tls_files,
+};
 use crate::readiness::Readiness;
 use crate::shutdown::Stopped;
 use crate::telemetry::chain;
 
-/// `[scylla]`
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// The connection to the database.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScyllaConfig {
     /// Contact points as `host:port`.
+    #[schemars(length(min = 1))]
     pub nodes: Vec<String>,
-    /// The keyspace of all tables.
+    /// The keyspace of all tables: lower-case letters, digits, underscore; at most 48.
     pub keyspace: String,
-    /// Empty when the cluster asks for no password.
+    /// The user; empty when the cluster asks for no password.
     pub username: String,
     /// The password that goes with the user name.
     pub password: Secret,
-    /// A file that holds the password instead, read for each connection; empty: none.
+    /// A file that holds the password instead, read for each connection; both set is an error.
     pub password_file: String,
-    /// Whether all connections are encrypted.
+    /// Whether all connections are encrypted ([TLS and passwords](production.md#tls-and-passwords)).
     pub tls: bool,
     /// Certificates of the authorities of the nodes, PEM; required by `tls`.
     pub tls_ca_file: String,
     /// The certificate of this process and those up to its authority, PEM; empty: it shows none.
     pub tls_cert_file: String,
-    /// The private key of that certificate, PEM.
+    /// The private key of that certificate, PEM; both or neither.
     pub tls_key_file: String,
-    /// How long one connection may take to be made.
+    /// How long one connection may take to be made; connecting in all may take this and `request_timeout_ms`,
+    /// for each of the `nodes`.
+    #[schemars(range(min = 1))]
     pub connect_timeout_ms: u64,
-    /// How long one request may take before its outcome counts as unknown.
+    /// How long one request may take before its outcome counts as unknown, where nothing shorter applies.
+    #[schemars(range(min = 1))]
     pub request_timeout_ms: u64,
     /// For reads, writes, and the commit of a lightweight transaction.
     pub consistency: ReadWriteConsistency,
     /// For the decision of a lightweight transaction.
     pub serial_consistency: DecisionConsistency,
-    /// The data centre of this process; required by the `local_` levels, else empty.
+    /// The data centre of this process, in which every process that writes or reads must be; required by the
+    /// `local_` levels, else empty.
     pub datacenter: String,
-    /// Bound of the first pause between attempts.
+    /// Bound of the first pause between attempts to connect and looks for the schema; doubles.
+    #[schemars(range(min = 1))]
     pub retry_initial_ms: u64,
-    /// Bound of every pause between attempts.
+    /// Bound of every such pause.
+    #[schemars(range(min = 1))]
     pub retry_max_ms: u64,
 }
 
 /// How many replicas must have seen a read or a write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ReadWriteConsistency {
     /// A majority of all replicas.
@@ -80,7 +90,7 @@ pub enum ReadWriteConsistency {
 }
 
 /// Among which replicas a lightweight transaction is decided.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DecisionConsistency {
     /// All replicas.
@@ -92,10 +102,11 @@ pub enum DecisionConsistency {
 impl ScyllaConfig {
     /// The built-in defaults with another contact point, for tools and tests.
     pub fn at(node: impl Into<String>) -> Self {
-        #[derive(Deserialize)]
+        #[derive(Serialize, Deserialize, JsonSchema)]
         struct Common {
             scylla: ScyllaConfig,
         }
+        impl Configuration for Common {}
         let defaults = crate::config::load::<Common>("common", "", &Sources::default());
         let Common { scylla } = defaults.expect("the built-in defaults are good").config;
         Self { nodes: vec![node.into()], ..scylla }
@@ -106,11 +117,9 @@ impl ScyllaConfig {
         BackoffConfig { initial_ms: self.retry_initial_ms, max_ms: self.retry_max_ms }
     }
 
-    /// Errs when the settings contradict each other.
-    pub fn check(&self) -> anyhow::Result<()> {
-        if self.nodes.is_empty() {
-            bail!("scylla.nodes is empty");
-        }
+    /// Errs when values make no sense or contradict each other.
+    pub fn check(&self) -> Result<(), BadValue> {
+        are_addresses("nodes", &self.nodes)?;
         let letters = |name: &str| {
             name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
         };
@@ -118,27 +127,39 @@ impl ScyllaConfig {
             || !letters(&self.keyspace)
             || self.keyspace.len() > 48
         {
-            bail!(
-                "scylla.keyspace {:?} is not a lower-case name of at most 48 letters",
-                self.keyspace
-            );
+            let reason =
+                format!("{:?} is not a lower-case name of at most 48 letters", self.keyspace);
+            return Err(BadValue::new("keyspace", reason));
         }
         let local = self.consistency == ReadWriteConsistency::LocalQuorum;
         if local != (self.serial_consistency == DecisionConsistency::LocalSerial) {
-            bail!("scylla.consistency and scylla.serial_consistency must be both local or neither");
+            let reason = "must be local if scylla.serial_consistency is, and not otherwise";
+            return Err(BadValue::new("consistency", reason));
         }
         if local && self.datacenter.is_empty() {
-            bail!("scylla.consistency = \"local_quorum\" needs scylla.datacenter");
+            let reason = "must be named where scylla.consistency is \"local_quorum\"";
+            return Err(BadValue::new("datacenter", reason));
         }
-        credentials::check(self)?;
-        tls::check(self)
+        check_credentials("scylla", &self.username, &self.password, &self.password_file)?;
+        check_tls("scylla", self.tls, self.tls_files())
+    }
+
+    /// Errs when no process could start with these values, or with the files that they name.
+    pub fn usable(&self) -> Result<(), BadValue> {
+        self.check()?;
+        check_password_file(&self.password_file)?;
+        check_tls_files(self.tls_files())
+    }
+
+    fn tls_files(&self) -> [&str; 3] {
+        [&self.tls_ca_file, &self.tls_cert_file, &self.tls_key_file]
     }
 
     /// Connects once, without a keyspace. No client timestamps, no speculative execution: a second
     /// copy of a request would make outcomes unknown that are not. Errs also when a file that the
     /// configuration names cannot be used, with its key.
     pub async fn connect(&self) -> anyhow::Result<Session> {
-        self.check()?;
+        self.check().map_err(within)?;
         let mut balancing = DefaultPolicy::builder().token_aware(true);
         if !self.datacenter.is_empty() {
             balancing = balancing.prefer_datacenter(self.datacenter.clone());
@@ -232,6 +253,10 @@ pub struct LwtAnswerError(String);
 #[error("{0}")]
 struct Misfit(String);
 
+fn within(bad: BadValue) -> BadValue {
+    bad.within("scylla")
+}
+
 fn misfit(error: anyhow::Error) -> anyhow::Error {
     Misfit(chain(error.as_ref()).to_string()).into()
 }
@@ -242,7 +267,7 @@ pub(crate) async fn connect_when_up(
     readiness: &Readiness,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<Arc<Session>> {
-    config.check()?;
+    config.check().map_err(within)?;
     let nodes = config.nodes.join(",");
     readiness.set("database", false, format!("connecting to {nodes}"));
     let mut backoff = Backoff::new(config.backoff());

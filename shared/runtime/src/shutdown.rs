@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use futures::StreamExt;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::low_level::signal_name;
 use signal_hook_tokio::Signals;
 use tokio_util::sync::CancellationToken;
@@ -18,12 +18,20 @@ pub struct Stopped {
 }
 
 /// Cancels `shutdown` at the first SIGTERM or SIGINT. Asked again by SIGTERM, it goes on ending in
-/// order: orchestrators repeat themselves. A second SIGINT is a person who will not wait.
-pub(crate) fn on_signals(shutdown: CancellationToken) -> std::io::Result<impl Future<Output = ()>> {
-    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+/// order: orchestrators repeat themselves. A second SIGINT is a person who will not wait. SIGHUP ends nothing
+/// and calls `hung_up`.
+pub(crate) fn on_signals(
+    shutdown: CancellationToken,
+    hung_up: impl Fn(),
+) -> std::io::Result<impl Future<Output = ()>> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     Ok(async move {
         while let Some(number) = signals.next().await {
             let signal = signal_name(number).unwrap_or("signal");
+            if number == SIGHUP {
+                hung_up();
+                continue;
+            }
             if shutdown.is_cancelled() && number == SIGINT {
                 warn!(signal, "asked to end again, not waiting any longer");
                 std::process::exit(1);

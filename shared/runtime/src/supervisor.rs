@@ -19,6 +19,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
@@ -32,16 +33,17 @@ use crate::telemetry::{chain, in_child, panic_text};
 use crate::test_hooks;
 
 /// `[supervision]`
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Supervision {
-    /// So many restarts of one child within the window, and the next one ends the process.
+    /// How often a child of the process that falls is started again within the window; the next time the
+    /// process ends with 1.
     pub restarts_max: usize,
-    /// The window.
+    /// The window in which restarts are counted.
     pub window_ms: NonZeroU64,
-    /// Bound of the first pause before a restart.
+    /// Bound of the first pause before a restart; doubles, with full jitter.
     pub backoff_initial_ms: NonZeroU64,
-    /// Bound of every pause.
+    /// Bound of every pause before a restart.
     pub backoff_max_ms: NonZeroU64,
 }
 

@@ -1,20 +1,27 @@
 //! Logs to stderr, as text for people or JSON lines for machines, beside [`crate::traces`].
 
+mod one_line;
+
 use std::error::Error;
 use std::fmt;
 use std::io::IsTerminal;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
+use anyhow::Context;
 use opentelemetry_sdk::trace::Tracer;
 use tracing::error;
 use tracing_subscriber::filter::{FilterExt, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer};
+use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
+use self::one_line::OneLine;
 use crate::config::{Log, LogFormat};
 use crate::process_metrics::PANICS;
 use crate::traces;
+
+/// What is logged, changeable while the process runs.
+static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 
 /// Starts logging for the whole process. Errs when the filter cannot be read or logging was started
 /// before.
@@ -24,15 +31,18 @@ pub fn init(log: &Log) -> anyhow::Result<()> {
 
 /// Starts logging, and traces if there is somebody to send them to.
 pub(crate) fn init_with(log: &Log, tracer: Option<Tracer>) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&log.filter)
-        .map_err(|error| anyhow::anyhow!("log.filter {:?}: {error}", log.filter))?;
+    let (filter, changeable) = reload::Layer::new(directives(&log.filter)?);
     let filter = filter.and(filter_fn(|metadata| metadata.target() != traces::TARGET));
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt::layer();
     let lines = match log.format {
-        LogFormat::Json => lines.json().flatten_event(true).with_current_span(true).boxed(),
+        LogFormat::Json => {
+            let lines = lines.with_writer(std::io::stderr);
+            lines.json().flatten_event(true).with_current_span(true).boxed()
+        }
         LogFormat::Text => {
             let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            lines.with_ansi(colours).boxed()
+            let writer = OneLine { writer: std::io::stderr, colours };
+            lines.with_writer(writer).with_ansi(colours).boxed()
         }
     };
     let spans = tracer.map(|tracer| {
@@ -43,7 +53,18 @@ pub(crate) fn init_with(log: &Log, tracer: Option<Tracer>) -> anyhow::Result<()>
         .with(lines.with_filter(filter))
         .with(spans)
         .try_init()
-        .map_err(|error| anyhow::anyhow!("logging cannot be started: {error}"))
+        .map_err(|error| anyhow::anyhow!("logging cannot be started: {error}"))?;
+    FILTER.set(changeable).map_err(|_| anyhow::anyhow!("logging was started before"))
+}
+
+/// Logs by other directives from now on.
+pub(crate) fn set_filter(filter: &str) -> anyhow::Result<()> {
+    let changeable = FILTER.get().context("logging was not started")?;
+    changeable.reload(directives(filter)?).context("change the filter of the log")
+}
+
+fn directives(filter: &str) -> anyhow::Result<EnvFilter> {
+    EnvFilter::try_new(filter).map_err(|error| anyhow::anyhow!("log.filter {filter:?}: {error}"))
 }
 
 tokio::task_local! {

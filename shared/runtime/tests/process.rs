@@ -9,8 +9,10 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
+use runtime::config::Configuration;
 use runtime::{CancellationToken, Process, ScyllaConfig};
 use rustix::process::{Pid, Signal, kill_process};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
@@ -21,8 +23,12 @@ fn main() -> ExitCode {
     if std::env::var_os(MODE).is_some() {
         return runtime::main("sample", DEFAULTS, run);
     }
-    let tests: [(&str, fn()); 12] = [
+    let tests: [(&str, fn()); 13] = [
         ("check_config_prints_and_ends", check_config_prints_and_ends),
+        (
+            "the_log_is_quiet_from_the_moment_a_file_says_so",
+            the_log_is_quiet_from_the_moment_a_file_says_so,
+        ),
         ("a_bad_configuration_is_exit_code_64", a_bad_configuration_is_exit_code_64),
         ("a_signal_drains_and_ends_with_0", a_signal_drains_and_ends_with_0),
         ("the_end_of_the_parent_is_like_a_signal", the_end_of_the_parent_is_like_a_signal),
@@ -58,18 +64,20 @@ fn main() -> ExitCode {
 const DEFAULTS: &str =
     "[admin]\nlisten = '127.0.0.1:0'\n[shutdown]\ngrace_ms = 300\n[work]\nitems_max = 3\n";
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Config {
     scylla: ScyllaConfig,
     work: Work,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Work {
     items_max: u32,
 }
+
+impl Configuration for Config {}
 
 async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
     let shutdown = process.shutdown();
@@ -124,6 +132,24 @@ fn check_config_prints_and_ends() {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert!(stdout.contains("items_max = 9"), "{stdout}");
     assert!(stdout.contains("[admin]") && !stdout.contains("s3cr3t"), "{stdout}");
+}
+
+fn the_log_is_quiet_from_the_moment_a_file_says_so() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let write =
+        |text: &str| std::fs::write(folder.path().join("sample.toml"), text).expect("write");
+    write("[log]\nfilter = 'info'\n");
+    let running = Running::start(sample("steady").arg("--config-dir").arg(folder.path()));
+    write("[log]\nfilter = 7\n");
+    running.signal(Signal::HUP);
+    running.wait_for_log("the filter of the log stays as it is");
+    write("[log]\nfilter = 'warn'\n[work]\nitems_max = 4\n");
+    running.signal(Signal::HUP);
+    running.wait_for_log("reading the filter of the log again");
+    running.signal(Signal::TERM);
+    let (code, stdout, stderr) = running.end();
+    assert_eq!((code, stdout.as_str()), (Some(0), "drained\n"), "{stderr}");
+    assert!(!stderr.contains("shutting down"), "{stderr}");
 }
 
 fn a_bad_configuration_is_exit_code_64() {

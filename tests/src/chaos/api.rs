@@ -1,5 +1,6 @@
 //! The same state through the API: it must not differ from what the stores hold.
 
+use super::patience::patiently;
 use crate::check::disagreements;
 use crate::dump::{Dump, Row};
 use anyhow::{Context, ensure};
@@ -26,7 +27,8 @@ pub(super) async fn compare(
         [("orders", &models.order_read_model), ("customers", &models.customer_read_model)]
     {
         let shown = stream::iter(rows.keys().copied()).map(|id| async move {
-            let answer = http.get(&format!("{queries}/v1/{kind}/{id}")).await?;
+            let url = format!("{queries}/v1/{kind}/{id}");
+            let answer = patiently(|| http.get(&url)).await?;
             // What cannot be shown is shown otherwise than it is stored.
             let shown = (answer.status != StatusCode::NOT_FOUND).then_some(answer.body);
             anyhow::Ok((id, shown))
@@ -57,7 +59,7 @@ async fn history(
     let mut after = Some(0);
     while let Some(from) = after {
         let url = format!("{queries}/v1/{kind}/{id}/events?after={from}");
-        let answer = http.get(&url).await?;
+        let answer = patiently(|| http.get(&url)).await?;
         if answer.status != StatusCode::OK {
             return Ok(Some(format!("{url}: {} {}", answer.status, answer.body)));
         }
@@ -97,7 +99,7 @@ async fn list(
     while let Some(cursor) = next {
         let cursor = if cursor.is_empty() { cursor } else { format!("&cursor={cursor}") };
         let url = format!("{queries}/v1/orders?status={status}&limit=200{cursor}");
-        let answer = http.get(&url).await?;
+        let answer = patiently(|| http.get(&url)).await?;
         ensure!(answer.status == StatusCode::OK, "{url}: {} {}", answer.status, answer.body);
         for order in answer.body["orders"].as_array().context("a list has orders")? {
             let id = order["order_id"].as_str().unwrap_or_default().parse()?;

@@ -1,6 +1,7 @@
 //! Clients that write down what they did and were told.
 
 use super::board::{Board, Known};
+use super::patience::patiently;
 use super::requests::{Request, create, id, next};
 use crate::history::{Command, Kind, Lookup, Place, Read, Recorder, Reply, Reuse, Sending};
 use anyhow::Context;
@@ -85,7 +86,7 @@ impl Doors {
     pub(super) async fn reuse(&self, index: usize, replica: usize) -> anyhow::Result<()> {
         let command = self.recorder.get(index);
         let Some(body) = other_body(&command.body) else { return Ok(()) };
-        let answer = self.request(&command, &body, replica).await?;
+        let answer = patiently(|| self.request(&command, &body, replica)).await?;
         let code = answer.text("code").unwrap_or_default().to_owned();
         self.recorder.reuse(Reuse { command: index, status: answer.status.as_u16(), code });
         Ok(())
@@ -96,7 +97,8 @@ impl Doors {
         let command = self.recorder.get(index);
         let (base, kind) = (&self.commands[replica], command.kind.path());
         let (id, key) = (command.aggregate_id, &command.key);
-        let answer = self.http.get(&format!("{base}/v1/{kind}/{id}/commands/{key}")).await?;
+        let url = format!("{base}/v1/{kind}/{id}/commands/{key}");
+        let answer = patiently(|| self.http.get(&url)).await?;
         anyhow::ensure!(answer.status == StatusCode::OK, "{} {}", answer.status, answer.body);
         let version = answer.version().context("a look-up without version")?;
         let done_at = match answer.text("state") {

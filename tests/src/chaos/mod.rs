@@ -10,6 +10,7 @@ mod clients;
 pub(crate) mod engine_port;
 mod nemesis;
 mod options;
+mod patience;
 mod poison;
 mod report;
 mod requests;

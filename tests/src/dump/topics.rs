@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use dev_stack::demo::TOPICS;
-use messaging::{ReceivedMessage, TopicReader};
+use messaging::{KafkaConfig, ReceivedMessage, TopicReader};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -29,9 +29,9 @@ pub struct Topics {
 impl Topics {
     /// Starts at the beginning.
     pub async fn open(broker: &str) -> anyhow::Result<Self> {
-        let brokers = vec![broker.to_owned()];
+        let kafka = KafkaConfig::open(vec![broker.to_owned()]);
         let reader = tokio::task::spawn_blocking(move || {
-            TopicReader::from_beginning(&brokers, &TOPICS, METADATA)
+            TopicReader::from_beginning(&kafka, &TOPICS, METADATA)
         })
         .await??;
         Ok(Self { reader, records: Vec::new(), seen: BTreeSet::new() })

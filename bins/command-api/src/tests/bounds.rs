@@ -113,7 +113,8 @@ async fn over_tcp(server: &Server, work: impl AsyncFnOnce(TcpStream)) {
     let address = listener.local_addr().expect("bound");
     let http = HttpConfig::at(address);
     let shutdown = CancellationToken::new();
-    let serving = HttpServer::new(listener, server.router.clone(), http, shutdown.clone());
+    let serving =
+        HttpServer::new(listener, server.router.clone(), http, shutdown.clone()).expect("no TLS");
     let client = async {
         work(TcpStream::connect(address).await.expect("connect")).await;
         shutdown.cancel();

@@ -1,7 +1,7 @@
 //! Follows the topics and remembers when each event arrived.
 
 use anyhow::{Context, bail};
-use messaging::{ReceivedMessage, TopicReader};
+use messaging::{KafkaConfig, ReceivedMessage, TopicReader};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -37,7 +37,7 @@ impl TopicFollower {
     pub async fn start(brokers: Vec<String>, from_now: bool) -> anyhow::Result<Self> {
         let reader = tokio::task::spawn_blocking(move || {
             let open = if from_now { TopicReader::from_now } else { TopicReader::from_beginning };
-            open(&brokers, &TOPICS, METADATA_TIMEOUT)
+            open(&KafkaConfig::open(brokers), &TOPICS, METADATA_TIMEOUT)
         })
         .await?
         .context("follow the topics")?;

@@ -79,8 +79,20 @@ pub struct StackOptions {
     pub env: Vec<(String, String)>,
     /// More environment for some processes.
     pub env_of: Vec<(Whom, String, String)>,
+    /// More arguments of the engine, for example a file with passwords.
+    pub engine: Vec<String>,
     /// Ways to engine and broker that are not the direct one.
     pub detours: Detours,
+    /// A program that serves Kafka's protocol at the broker's address, in the place of the embedded one.
+    pub broker: Option<Program>,
+}
+
+/// Another program, and its arguments.
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Program {
+    pub program: PathBuf,
+    pub args: Vec<String>,
 }
 
 /// Whom a variable is for.
@@ -114,10 +126,7 @@ impl Stack {
     /// Starts engine and broker, migrates, creates the topics, starts the workers, and returns
     /// when all are ready.
     pub async fn start(binaries: &Binaries, options: StackOptions) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(&options.data_dir)
-            .with_context(|| format!("create {}", options.data_dir.display()))?;
-        let (binaries, http) = (binaries.clone(), HttpClient::default());
-        let mut stack = Self { binaries, options, http, children: Vec::new() };
+        let mut stack = Self::empty(binaries, options)?;
         let stores = [Process::Engine, Process::Broker];
         for process in stores {
             stack.children.push((process, stack.spawn(process)));
@@ -130,6 +139,24 @@ impl Stack {
         }
         stack.ready().await?;
         Ok(stack)
+    }
+
+    /// A stack that is prepared and does not run: [`Stack::resume`] starts each process, in any order.
+    pub fn down(binaries: &Binaries, options: StackOptions) -> anyhow::Result<Self> {
+        let mut stack = Self::empty(binaries, options)?;
+        let workers = stack.addresses().workers();
+        for process in [Process::Engine, Process::Broker].into_iter().chain(workers) {
+            let child = Supervised::down(stack.specs().of(process), stack.output().clone());
+            stack.children.push((process, child));
+        }
+        Ok(stack)
+    }
+
+    fn empty(binaries: &Binaries, options: StackOptions) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(&options.data_dir)
+            .with_context(|| format!("create {}", options.data_dir.display()))?;
+        let (binaries, http) = (binaries.clone(), HttpClient::default());
+        Ok(Self { binaries, options, http, children: Vec::new() })
     }
 
     fn specs(&self) -> Specs<'_> {

@@ -1,6 +1,6 @@
 //! The command line and environment of each process.
 
-use super::{Process, StackOptions, Whom};
+use super::{Process, Program, StackOptions, Whom};
 use crate::binaries::Binaries;
 use crate::child::ChildSpec;
 
@@ -54,10 +54,14 @@ impl Specs<'_> {
             "--data-dir".to_owned(),
             self.options.data_dir.join("engine").display().to_string(),
             "--parent-pipe".to_owned(),
+            // People look inside with cqlsh, which describes the schema only of Cassandra 4 and later.
+            "--cassandra-version".to_owned(),
+            "4.1.0".to_owned(),
         ];
         if let Some(faults) = &addresses.engine_faults {
             args.extend(["--fault-listen".to_owned(), faults.clone()]);
         }
+        args.extend(self.options.engine.iter().cloned());
         ChildSpec {
             name: Process::Engine.name(),
             program: self.binaries.path("embedded-scylla"),
@@ -67,6 +71,9 @@ impl Specs<'_> {
     }
 
     fn broker(&self) -> ChildSpec {
+        if let Some(Program { program, args }) = self.options.broker.clone() {
+            return ChildSpec { name: Process::Broker.name(), program, args, env: Vec::new() };
+        }
         let database = self.options.data_dir.join("topics.sqlite");
         let args = vec![
             "broker".to_owned(),

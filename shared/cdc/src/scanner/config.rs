@@ -1,39 +1,51 @@
 //! Paces and bounds of the scanner, the `[scanner]` section of its host's file.
 
-use crate::config::ConfigError;
 use runtime::BackoffConfig;
+use runtime::config::{BadValue, in_range};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// Paces and bounds. What a file leaves out has the value of [`Default`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// The scanner, which looks for events that somebody missed: paces and bounds.
+///
+/// What a file leaves out has the value of [`Default`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ScannerConfig {
-    /// Pause between two scans of the outbox, which holds one day.
+    /// Pause between two scans of the outbox for events that somebody missed.
+    #[schemars(range(min = 1))]
     pub outbox_interval_ms: u64,
-    /// Pause between two scans of the whole ledger.
+    /// Pause between two scans of the whole ledger, for events that were never announced.
+    #[schemars(range(min = 1))]
     pub ledger_interval_ms: u64,
-    /// Requests of the scanner to the database, at most.
+    /// Budget of all its requests.
+    #[schemars(range(min = 1))]
     pub requests_per_second: u32,
     /// Aggregates per page of a scan.
+    #[schemars(range(min = 1, max = 5000))]
     pub page_aggregates: u32,
-    /// Aggregates that are looked into at the same time.
+    /// Aggregates that are looked into at a time.
+    #[schemars(range(min = 1))]
     pub aggregates_in_parallel_max: usize,
-    /// How long an event must have been seen unhandled before anything is made of it: at least the
-    /// grace period of the writers and the time to settle one.
+    /// How long an event must have been seen unhandled; at least `event_store.grace_ms` of the writers and
+    /// five seconds.
+    #[schemars(range(min = 1))]
     pub age_ms_min: u64,
     /// Unhandled events that are remembered between two looks; the rest is found again.
+    #[schemars(range(min = 1))]
     pub suspects_max: usize,
     /// Aggregates that are remembered as handled, so that looking at them again costs nothing.
     pub settled_cached_max: u64,
-    /// Stored events read per request when they are announced again.
+    /// Events per read when they are announced again.
+    #[schemars(range(min = 1, max = 5000))]
     pub announce_events: u32,
     /// How long one request may take.
+    #[schemars(range(min = 1))]
     pub request_timeout_ms: u64,
     /// How often a step of an announcement is tried again.
     pub announce_attempts_max: u32,
-    /// Groups of other processes that are looked after too: each has one consumer of its own name
-    /// that wants every event.
+    /// Groups of other processes that are looked after too, each with one consumer of the same name; one that
+    /// is not there is left alone.
     pub other_groups: Vec<String>,
     /// Pauses while the database is out of reach.
     pub backoff: BackoffConfig,
@@ -60,24 +72,9 @@ impl Default for ScannerConfig {
 }
 
 impl ScannerConfig {
-    /// Checks what serde cannot: that no bound is zero.
-    pub fn validate(&self) -> Result<(), ConfigError> {
-        let positive = [
-            ("outbox_interval_ms", self.outbox_interval_ms),
-            ("ledger_interval_ms", self.ledger_interval_ms),
-            ("requests_per_second", self.requests_per_second.into()),
-            ("page_aggregates", self.page_aggregates.into()),
-            ("aggregates_in_parallel_max", self.aggregates_in_parallel_max as u64),
-            ("age_ms_min", self.age_ms_min),
-            ("suspects_max", self.suspects_max as u64),
-            ("announce_events", self.announce_events.into()),
-            ("request_timeout_ms", self.request_timeout_ms),
-        ];
-        for (key, value) in positive {
-            check(key, value > 0, "must be greater than 0")?;
-        }
-        check("page_aggregates", self.page_aggregates <= 5_000, "must not be above 5000")?;
-        check("announce_events", self.announce_events <= 5_000, "must not be above 5000")
+    /// Checks the bounds, for who did not load a file.
+    pub fn validate(&self) -> Result<(), BadValue> {
+        in_range(self).map_err(|bad| bad.within("scanner"))
     }
 
     pub(crate) fn outbox_interval(&self) -> Duration {
@@ -97,24 +94,18 @@ impl ScannerConfig {
     }
 }
 
-fn check(key: &'static str, holds: bool, reason: &str) -> Result<(), ConfigError> {
-    if holds {
-        return Ok(());
-    }
-    Err(ConfigError { section: "scanner", key, reason: reason.to_owned() })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use runtime::config::Sources;
+    use runtime::config::{Configuration, Sources};
 
     #[test]
     fn the_file_shows_the_defaults() {
-        #[derive(Deserialize)]
+        #[derive(Serialize, Deserialize, JsonSchema)]
         struct File {
             scanner: ScannerConfig,
         }
+        impl Configuration for File {}
         let text = include_str!("../../../../config/projection-worker.toml");
         let file: File = runtime::config::load("projection-worker", text, &Sources::default())
             .unwrap_or_else(|error| panic!("{error}"))
@@ -127,6 +118,6 @@ mod tests {
     fn a_bound_of_zero_is_refused_by_its_key() {
         let config = ScannerConfig { suspects_max: 0, ..ScannerConfig::default() };
         let error = config.validate().expect_err("refused");
-        assert_eq!(error.to_string(), "scanner.suspects_max: must be greater than 0");
+        assert_eq!(error.to_string(), "scanner.suspects_max: must be at least 1, not 0");
     }
 }

@@ -7,6 +7,7 @@ mod scans;
 use super::world::World;
 use crate::{CdcConfig, Change, ChangeConsumer, GroupDeps, GroupError, HandleError, run_group};
 use async_trait::async_trait;
+use embedded_scylla::release::Release;
 use embedded_scylla::server::{Server, ServerConfig};
 use runtime::schema::{ApplyConfig, KeyspaceConfig, SettingsConfig, apply};
 use runtime::{CancellationToken, ScyllaConfig, Settings};
@@ -40,7 +41,9 @@ impl Database {
         let directory = tempfile::tempdir().expect("temporary directory");
         let mut config = ServerConfig::ephemeral(directory.path());
         let tablets = module_path!().ends_with("on_tablets");
-        config.engine.tablets = tablets;
+        if tablets {
+            config.engine.release = Release::V2025_4;
+        }
         let server = Server::start(config).await.expect("the engine starts");
         let scylla = ScyllaConfig::at(server.address().to_string());
         let session = scylla.connect().await.expect("connect");

@@ -4,6 +4,7 @@ use super::tablets::{self, Clause};
 use super::{Editor, NAME_MAX, is_name, refuse_system};
 use crate::ast::Property;
 use crate::error::{CqlError, ErrorKind, Result};
+use crate::release::Release;
 use crate::schema::Keyspace;
 use std::collections::BTreeMap;
 
@@ -30,7 +31,7 @@ pub(super) fn create(
         )));
     }
     refuse_system(name)?;
-    let properties = Properties::read(name, properties)?;
+    let properties = Properties::read(name, properties, editor.rules.release)?;
     if editor.keyspace(name).is_some() {
         if if_not_exists {
             return Ok(());
@@ -60,7 +61,7 @@ pub(super) fn alter(
     properties: &[(String, Property)],
 ) -> Result<()> {
     refuse_system(name)?;
-    let properties = Properties::read(name, properties)?;
+    let properties = Properties::read(name, properties, editor.rules.release)?;
     let Some(keyspace) = editor.keyspace(name) else {
         return Err(CqlError::invalid(format!("Unknown keyspace {name}")));
     };
@@ -96,7 +97,7 @@ struct Properties {
 }
 
 impl Properties {
-    fn read(keyspace: &str, given: &[(String, Property)]) -> Result<Self> {
+    fn read(keyspace: &str, given: &[(String, Property)], release: Release) -> Result<Self> {
         let mut properties = Self::default();
         for (name, value) in given {
             match (name.to_ascii_lowercase().as_str(), value) {
@@ -106,26 +107,26 @@ impl Properties {
                 ("durable_writes", Property::Simple(value)) => {
                     properties.durable_writes = Some(boolean("durable_writes", value)?);
                 }
-                ("tablets", Property::Map(options)) => {
-                    properties.tablets = Some(tablets::clause(options)?);
+                ("tablets", Property::Map(options)) if release.knows_clause() => {
+                    properties.tablets = tablets::clause(options)?;
                 }
                 ("storage", Property::Map(_)) => {}
+                ("tablets", _) if !release.knows_clause() => return Err(unknown(name)),
                 ("replication" | "durable_writes" | "tablets" | "storage", _) => {
                     return Err(CqlError::new(
                         ErrorKind::Syntax,
                         format!("Invalid value for property '{name}'"),
                     ));
                 }
-                _ => {
-                    return Err(CqlError::new(
-                        ErrorKind::Syntax,
-                        format!("Unknown property '{name}'"),
-                    ));
-                }
+                _ => return Err(unknown(name)),
             }
         }
         Ok(properties)
     }
+}
+
+fn unknown(property: &str) -> CqlError {
+    CqlError::new(ErrorKind::Syntax, format!("Unknown property '{property}'"))
 }
 
 /// `true` and `false`, as properties have them.

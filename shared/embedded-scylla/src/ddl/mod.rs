@@ -20,6 +20,7 @@ pub(crate) use keyspace::DATA_CENTER;
 use crate::ast::{Statement, TableName};
 use crate::error::{CqlError, ErrorKind, Result};
 use crate::protocol::SchemaChange;
+use crate::release::Release;
 use crate::schema::{Catalog, Keyspace, Table};
 use crate::storage::{ReadRows, WriteContext};
 use crate::system_tables;
@@ -29,16 +30,25 @@ use uuid::Uuid;
 /// The longest name of a keyspace or table.
 const NAME_MAX: usize = 192;
 
+/// What the server makes of keyspaces and tables.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rules {
+    pub(crate) release: Release,
+    /// Whether new keyspaces must be on tablets if they can.
+    pub(crate) tablets_enforced: bool,
+    /// How many tablets a table gets whose keyspace does not say it.
+    pub(crate) tablets_per_table: u32,
+}
+
 /// Runs one statement. What changed, the statement's own object first; nothing changed: nothing.
-/// `tablets`: how many a table gets, if keyspaces may be on tablets.
 pub(crate) fn run(
     context: &mut WriteContext<'_>,
     statement: &Statement,
-    tablets: Option<u32>,
+    rules: Rules,
 ) -> Result<Vec<SchemaChange>> {
     let mut editor = Editor {
         catalog: Catalog::clone(context.catalog()),
-        tablets,
+        rules,
         changes: Vec::new(),
         dropped: Vec::new(),
         touched: false,
@@ -75,8 +85,7 @@ pub(crate) fn run(
 /// A catalog that is being changed.
 struct Editor {
     catalog: Catalog,
-    /// How many tablets a table gets, if keyspaces may be on tablets.
-    tablets: Option<u32>,
+    rules: Rules,
     changes: Vec<SchemaChange>,
     dropped: Vec<u32>,
     touched: bool,

@@ -1,7 +1,7 @@
 //! Tables, and the CDC logs that come and go with them.
 
 use super::options::TableOptions;
-use super::{Editor, NAME_MAX, is_name, keyspace_of, refuse_system};
+use super::{Editor, NAME_MAX, is_name, keyspace_of, refuse_system, tablets};
 use crate::ast::{ColumnDefinition, CreateTable, TableName};
 use crate::cdc;
 use crate::error::{CqlError, ErrorKind, Result};
@@ -107,6 +107,7 @@ pub(super) fn attach_log(editor: &mut Editor, base: &Table) -> Result<()> {
     if !base.cdc.as_ref().is_some_and(|cdc| cdc.enabled) {
         return Ok(());
     }
+    tablets::check_cdc(editor, base)?;
     if base.partitioner == Partitioner::Cdc {
         return Err(CqlError::invalid(format!(
             "Cannot enable CDC on the CDC log table {}.{}",

@@ -1,9 +1,9 @@
 //! Tables on tablets: each one with CDC has streams of its own, one per tablet.
 
-use super::Editor;
+use super::{Editor, Rules};
 use crate::cdc::{self, Generation};
 use crate::error::{CqlError, Result};
-use crate::schema::Keyspace;
+use crate::schema::{Keyspace, Table};
 use crate::storage::WriteContext;
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -23,8 +23,8 @@ pub(super) enum Clause {
     On(u32),
 }
 
-/// Reads a `tablets` clause.
-pub(super) fn clause(options: &[(String, String)]) -> Result<Clause> {
+/// Reads a `tablets` clause; an empty one asks for nothing.
+pub(super) fn clause(options: &[(String, String)]) -> Result<Option<Clause>> {
     let (mut enabled, mut initial) = (None, None);
     for (name, value) in options {
         match (name.as_str(), value.to_ascii_lowercase().as_str()) {
@@ -49,8 +49,9 @@ pub(super) fn clause(options: &[(String, String)]) -> Result<Clause> {
         (Some(false), Some(_)) => {
             Err(CqlError::config("Cannot set initial tablets when tablets are disabled"))
         }
-        (Some(false), None) | (None, None) => Ok(Clause::Off),
-        (Some(true), initial) | (None, initial) => Ok(Clause::On(initial.unwrap_or(0))),
+        (Some(false), None) => Ok(Some(Clause::Off)),
+        (None, None) => Ok(None),
+        (Some(true), initial) | (None, initial) => Ok(Some(Clause::On(initial.unwrap_or(0)))),
     }
 }
 
@@ -61,18 +62,40 @@ pub(super) fn of_new_keyspace(
     replication: &BTreeMap<String, String>,
     clause: Option<Clause>,
 ) -> Result<Option<u32>> {
-    let Some(Clause::On(initial)) = clause else { return Ok(None) };
-    if editor.tablets.is_none() {
-        return Err(CqlError::config(format!(
-            "Cannot create keyspace {name} with tablets: CDC and LWT do not work with them (see issue #16317); use tablets = {{'enabled': false}}"
-        )));
-    }
+    let Rules { release, tablets_enforced, .. } = editor.rules;
     let class = replication.get("class").map_or("", String::as_str);
     let class = class.rsplit('.').next().unwrap_or_default();
-    if class != super::keyspace::NETWORK_TOPOLOGY {
-        return Err(CqlError::config(format!("{class} doesn't support tablet replication")));
+    let can = class == super::keyspace::NETWORK_TOPOLOGY;
+    let unsuited = || CqlError::config(format!("{class} doesn't support tablet replication"));
+    match clause {
+        Some(Clause::On(_)) if !release.has_tablets() => Err(CqlError::config(format!(
+            "Cannot create keyspace {name} with tablets: CDC and LWT do not work with them (see issue #16317); use tablets = {{'enabled': false}}"
+        ))),
+        Some(Clause::On(initial)) if can => Ok(Some(initial)),
+        Some(Clause::On(_)) => Err(unsuited()),
+        Some(Clause::Off) if release.has_tablets() && tablets_enforced => {
+            Err(CqlError::config(format!(
+                "Cannot create keyspace {name} without tablets: tablets_mode_for_new_keyspaces is enforced"
+            )))
+        }
+        Some(Clause::Off) => Ok(None),
+        None if release.has_tablets() && can => Ok(Some(0)),
+        None if release.prefers_tablets_always() => Err(unsuited()),
+        None => Ok(None),
     }
-    Ok(Some(initial))
+}
+
+/// Refuses CDC on tablets where the release cannot do it.
+pub(super) fn check_cdc(editor: &Editor, table: &Table) -> Result<()> {
+    let keyspace = editor.catalog.keyspaces.get(&table.keyspace);
+    let on_tablets = keyspace.is_some_and(|keyspace| keyspace.tablets.is_some());
+    if on_tablets && editor.rules.release.refuses_cdc_and_lwt_on_tablets() {
+        return Err(CqlError::invalid(format!(
+            "Cannot create CDC log for a table {}.{}, because keyspace uses tablets. See issue #16317.",
+            table.keyspace, table.name
+        )));
+    }
+    Ok(())
 }
 
 /// A keyspace stays what it is.
@@ -109,7 +132,7 @@ fn on_tablets(editor: &Editor) -> Vec<(Uuid, usize)> {
     let keyspaces = editor.catalog.keyspaces.values();
     let with_count = keyspaces.filter_map(|keyspace| {
         let initial = keyspace.tablets?;
-        let asked = if initial > 0 { initial } else { editor.tablets.unwrap_or(1) };
+        let asked = if initial > 0 { initial } else { editor.rules.tablets_per_table };
         Some((keyspace, asked as usize))
     });
     let tables = with_count.flat_map(|(keyspace, count)| {

@@ -1,6 +1,7 @@
 //! What the engine needs to know, and its bounds.
 
 use crate::faults::Faults;
+use crate::release::Release;
 use crate::storage::{Durability, StorageOptions};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -17,8 +18,13 @@ pub struct EngineConfig {
     pub durability: Durability,
     /// Token ranges and CDC streams of a new data directory.
     pub token_ranges: usize,
-    /// Whether keyspaces may be on tablets, as on ScyllaDB 2025.4; without, as on 5.4, none is.
-    pub tablets: bool,
+    /// The release of ScyllaDB that the server is like.
+    pub release: Release,
+    /// The release of Cassandra that `system.local` names, by which clients choose what to ask for:
+    /// some describe the schema only from 4 on. ScyllaDB says 3.0.8.
+    pub cassandra_version: String,
+    /// Whether new keyspaces must be on tablets, as `tablets_mode_for_new_keyspaces: enforced` has it.
+    pub tablets_enforced: bool,
     /// Tablets, and with CDC streams, of a new table on tablets unless its keyspace says how many;
     /// rounded up to a power of two.
     pub tablets_per_table: u32,
@@ -32,6 +38,8 @@ pub struct EngineConfig {
     pub prepared_max: usize,
     /// Text of all prepared statements.
     pub prepared_bytes_max: usize,
+    /// Traces of requests that are kept; older ones are forgotten.
+    pub traces_max: usize,
     /// Scans and other long reads at a time; more wait.
     pub scans_max: usize,
     /// A page ends when it holds this many bytes.
@@ -52,13 +60,16 @@ impl EngineConfig {
             data_dir: data_dir.into(),
             durability: storage.durability,
             token_ranges: storage.token_ranges,
-            tablets: false,
+            release: Release::default(),
+            cassandra_version: "3.0.8".to_owned(),
+            tablets_enforced: false,
             tablets_per_table: 4,
             rpc_address: None,
             cluster_name: "embedded-scylla".to_owned(),
             statement_bytes_max: 4 * MIB,
             prepared_max: 4096,
             prepared_bytes_max: 8 * MIB,
+            traces_max: 1024,
             scans_max: 8,
             page_bytes: MIB,
             unpaged_bytes_max: 64 * MIB,

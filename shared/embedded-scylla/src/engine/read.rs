@@ -11,6 +11,7 @@ use crate::schema::{CqlType, Partitioner};
 use crate::server::ConnectionContext;
 use crate::storage::ReadRows;
 use crate::system_tables::{Node, VirtualReader};
+use crate::trace;
 use crate::types::timeuuid;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -33,6 +34,9 @@ impl Engine {
             unpaged_bytes: self.inner.config.unpaged_bytes_max,
         };
         let bound = BoundSelect::bind(plan, &self.bindings(values), params, limits)?;
+        if serial {
+            self.refuse_lwt_on_tablets(table)?;
+        }
         if serial && !bound.is_single_partition() {
             return Err(CqlError::invalid(
                 "SERIAL/LOCAL_SERIAL consistency may only be requested for one partition at a time",
@@ -43,6 +47,7 @@ impl Engine {
             self.inner.faults.take(StatementKind::Read, std::iter::once(table))
         };
         let asked = Asked { consistency: params.consistency, write_type: "SIMPLE" };
+        trace::event(|| format!("Reading from {}.{}", table.keyspace, table.name));
         let run = async {
             if table.is_virtual {
                 return bound.run(&self.virtual_reader(connection));
@@ -55,7 +60,9 @@ impl Engine {
             }
             self.read(bound).await
         };
-        Ok(Response::Rows(self.meet(fault, asked, run).await?))
+        let rows = self.meet(fault, asked, run).await?;
+        trace::event(|| format!("Read {} rows", rows.rows.len()));
+        Ok(Response::Rows(rows))
     }
 
     /// Short reads run where they are; whatever may take long has a thread of its own.
@@ -104,15 +111,17 @@ impl Engine {
         }
     }
 
-    fn virtual_reader(&self, connection: &ConnectionContext) -> VirtualReader {
+    pub(super) fn virtual_reader(&self, connection: &ConnectionContext) -> VirtualReader {
         let config = &self.inner.config;
         let view = self.inner.storage.view();
         VirtualReader {
             catalog: Arc::clone(view.catalog()),
             node: Node {
                 streams: Arc::clone(view.streams()),
-                tablets: config.tablets,
+                release: config.release,
+                cassandra_version: config.cassandra_version.clone(),
                 cluster_name: config.cluster_name.clone(),
+                traces: Arc::clone(&self.inner.traces),
                 rpc_address: config.rpc_address.unwrap_or(connection.local_address.ip()),
             },
             now_seconds: self.inner.clock.now_seconds(),

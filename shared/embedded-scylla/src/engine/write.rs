@@ -2,7 +2,7 @@
 
 use super::{Engine, is_serial};
 use crate::ast::Statement;
-use crate::ddl;
+use crate::ddl::{self, Rules};
 use crate::error::{CqlError, ErrorKind, Result};
 use crate::execute::bindings::check_batched;
 use crate::execute::later::{Ended, PutOff};
@@ -20,6 +20,7 @@ use crate::protocol::{
 use crate::schema::{Partitioner, Table};
 use crate::server::ConnectionContext;
 use crate::storage::{ReadRows, WriteContext};
+use crate::trace;
 use std::collections::HashSet;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -172,18 +173,21 @@ impl Engine {
         statements: Vec<BoundModify>,
         timestamp: Option<i64>,
     ) -> Result<Response> {
+        let count = statements.len();
         let job = move |context: &mut WriteContext<'_>| {
             let tables = statements.iter().map(|statement| &statement.plan.table);
             check_tables(context.catalog(), tables)?;
             let changes = mutations(context, &statements, timestamp)?;
             apply(context, &changes)
         };
+        trace::event(|| format!("Committing {count} statements"));
         self.inner.storage.write(job).await?;
+        trace::event(|| "The commit is on disk".to_owned());
         Ok(Response::Void)
     }
 
     async fn lwt(&self, lwt: Lwt, serial: Option<u16>) -> Result<Response> {
-        self.refuse_log_on_tablets(lwt.table())?;
+        self.refuse_lwt_on_tablets(lwt.table())?;
         let fault = {
             let table = Touched::from(&**lwt.table());
             self.inner.faults.take(StatementKind::Lwt, std::iter::once(table))
@@ -212,14 +216,18 @@ impl Engine {
         Err(answer.give(asked).await)
     }
 
-    /// On tablets the log has no Paxos state of its own.
-    fn refuse_log_on_tablets(&self, table: &Table) -> Result<()> {
-        if table.partitioner != Partitioner::Cdc {
-            return Ok(());
-        }
+    /// On tablets some releases have no LWTs at all, and in the others the log has no Paxos state of
+    /// its own.
+    pub(super) fn refuse_lwt_on_tablets(&self, table: &Table) -> Result<()> {
         let view = self.inner.storage.view();
         let keyspace = view.catalog().keyspaces.get(&table.keyspace);
-        if keyspace.is_some_and(|keyspace| keyspace.tablets.is_some()) {
+        if keyspace.is_none_or(|keyspace| keyspace.tablets.is_none()) {
+            return Ok(());
+        }
+        if self.inner.config.release.refuses_cdc_and_lwt_on_tablets() {
+            return Err(CqlError::invalid("LWT is not yet supported with tablets"));
+        }
+        if table.partitioner == Partitioner::Cdc {
             return Err(CqlError::invalid(format!(
                 "LWT is not supported on CDC log tables in keyspaces with tablets ({}.{})",
                 table.keyspace, table.name
@@ -262,7 +270,9 @@ impl Engine {
             later.touch(context, &mut ended, lwt.table(), lwt.key())?;
             Ok((lwt.run(context)?, ended))
         });
+        trace::event(|| "Committing if the conditions hold".to_owned());
         let Outcome { rows, .. } = outcome.await?.0?;
+        trace::event(|| "What was seen and done is on disk".to_owned());
         Ok(Response::Rows(Rows { columns, rows, paging_state: None }))
     }
 
@@ -285,8 +295,13 @@ impl Engine {
         self.inner.metrics.request(kind, "", "");
         let statement = Arc::clone(statement);
         let config = &self.inner.config;
-        let tablets = config.tablets.then_some(config.tablets_per_table);
-        let run = move |context: &mut WriteContext<'_>| ddl::run(context, &statement, tablets);
+        let rules = Rules {
+            release: config.release,
+            tablets_enforced: config.tablets_enforced,
+            tablets_per_table: config.tablets_per_table,
+        };
+        let run = move |context: &mut WriteContext<'_>| ddl::run(context, &statement, rules);
+        trace::event(|| "Changing the schema".to_owned());
         let changes = self.inner.storage.write(run).await?;
         let mut changes = changes.into_iter();
         let Some(first) = changes.next() else { return Ok(Response::Void) };

@@ -247,11 +247,13 @@ impl<'a> Parser<'a> {
 
     /// Whether a name stands here: a quoted one, or a word that is not reserved.
     pub(super) fn is_name(&self) -> bool {
-        match &self.token.kind {
-            Kind::Quoted(_) => true,
-            Kind::Word => !is_reserved(self.raw()),
-            _ => false,
-        }
+        is_name(&self.token.kind, self.raw())
+    }
+
+    /// Whether one stands behind the token at hand.
+    pub(super) fn is_name_ahead(&self) -> bool {
+        let (token, raw) = self.ahead(1);
+        is_name(&token.kind, raw)
     }
 
     /// A name, folded to lower case unless quoted.
@@ -294,6 +296,15 @@ impl<'a> Parser<'a> {
     }
 }
 
-pub(super) fn is_reserved(word: &str) -> bool {
+fn is_name(kind: &Kind, raw: &str) -> bool {
+    match kind {
+        Kind::Quoted(_) => true,
+        Kind::Word => !is_reserved(raw),
+        _ => false,
+    }
+}
+
+/// Whether a word is a name only between quotes.
+pub(crate) fn is_reserved(word: &str) -> bool {
     RESERVED.iter().any(|reserved| reserved.eq_ignore_ascii_case(word))
 }

@@ -9,9 +9,10 @@
 //! | `lexer` | text to tokens |
 //! | `cursor` | the place in the text: look-ahead, names, keywords, errors |
 //! | `term`, `relation` | values; `WHERE` and `IF` |
-//! | `select`, `modify`, `schema` | the statements |
+//! | `select`, `modify`, `schema`, `describe` | the statements |
 
 mod cursor;
+mod describe;
 mod lexer;
 mod modify;
 mod relation;
@@ -24,6 +25,7 @@ mod tests;
 use crate::ast::Statement;
 use crate::error::{CqlError, Result};
 use cursor::Parser;
+pub(crate) use cursor::is_reserved;
 use lexer::Kind;
 
 /// The longest statement, in bytes.
@@ -74,8 +76,8 @@ impl Parser<'_> {
             "alter" => self.alter(),
             "drop" => self.drop_statement(),
             "truncate" => self.truncate(),
-            verb @ ("describe" | "desc" | "grant" | "revoke" | "list" | "attach" | "detach"
-            | "prune") => {
+            "describe" | "desc" => self.describe(),
+            verb @ ("grant" | "revoke" | "list" | "attach" | "detach" | "prune") => {
                 self.skip_to_end()?;
                 Ok(Statement::Unsupported(format!("{} is not supported", verb.to_uppercase())))
             }

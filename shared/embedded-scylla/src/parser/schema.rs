@@ -96,7 +96,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    fn eat_table_word(&mut self) -> Result<bool> {
+    pub(super) fn eat_table_word(&mut self) -> Result<bool> {
         Ok(self.eat_word("table")? || self.eat_word("columnfamily")?)
     }
 

@@ -213,8 +213,29 @@ fn tables_and_keyspaces_are_described() {
     ] {
         statement(text);
     }
-    for text in ["CREATE INDEX ON t (a)", "DESCRIBE TABLES", "CREATE OR REPLACE FUNCTION f"] {
+    for text in ["CREATE INDEX ON t (a)", "LIST ROLES", "CREATE OR REPLACE FUNCTION f"] {
         assert!(matches!(statement(text), Statement::Unsupported(_)), "{text}");
+    }
+}
+
+#[test]
+fn describe_takes_words_and_names() {
+    for text in [
+        "DESC CLUSTER",
+        "DESCRIBE FULL SCHEMA WITH INTERNALS;",
+        "DESCRIBE ONLY KEYSPACE",
+        "DESCRIBE KEYSPACE \"Ks\"",
+        "DESC COLUMNFAMILIES",
+        "DESC TABLE ks.t WITH INTERNALS",
+        "DESC MATERIALIZED VIEW v",
+        "DESC type",
+        "DESC aggregate.b",
+        "DESC aggregate b",
+    ] {
+        assert!(matches!(statement(text), Statement::Describe(_)), "{text}");
+    }
+    for text in ["DESC", "DESC FULL", "DESC TABLE", "DESC t WITH", "DESC SCHEMA x", "DESC 1"] {
+        error(text);
     }
 }
 
@@ -268,7 +289,8 @@ fn deep_nesting_is_an_error() {
 fn piece() -> impl Strategy<Value = String> {
     let words = "SELECT JSON DISTINCT * FROM WHERE AND IN ( ) [ ] { } , ; : ? . < > <= >= != = + - \
                  INSERT INTO VALUES UPDATE SET DELETE IF NOT EXISTS USING TTL TIMESTAMP TIMEOUT \
-                 BEGIN BATCH APPLY CREATE TABLE KEYSPACE WITH PRIMARY KEY STATIC ORDER BY DESC t \
+                 BEGIN BATCH APPLY CREATE TABLE KEYSPACE WITH DESCRIBE CLUSTER FULL SCHEMA ONLY TABLES \
+                 TYPE MATERIALIZED VIEW INTERNALS PRIMARY KEY STATIC ORDER BY DESC t \
                  ks.t token( count( cast( AS int 1 -1 1.5 0x00 5s 'a' \"b\" null true NaN $$ ' \" -- /*";
     let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
     prop_oneof![4 => prop::sample::select(words), 1 => any::<String>()]

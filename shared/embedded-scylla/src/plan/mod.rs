@@ -24,6 +24,7 @@ pub(crate) mod terms;
 pub(crate) mod using;
 
 use crate::ast::{self, Statement, TableName};
+use crate::describe::DescribePlan;
 use crate::error::{CqlError, Result};
 use crate::parser;
 use crate::protocol::{ColumnSpec, PreparedMetadata};
@@ -50,6 +51,8 @@ pub(crate) enum Plan {
     Batch(Arc<BatchPlan>),
     /// `USE`
     Use(String),
+    /// `DESCRIBE`
+    Describe(DescribePlan),
     /// DDL and TRUNCATE: resolved when it is executed, on the commit thread.
     Ddl(Arc<Statement>),
 }
@@ -94,7 +97,7 @@ impl Plan {
             Self::Batch(batch) => {
                 batch.statements.iter().map(|statement| &statement.table).collect()
             }
-            Self::Use(_) | Self::Ddl(_) => Vec::new(),
+            Self::Use(_) | Self::Describe(_) | Self::Ddl(_) => Vec::new(),
         }
     }
 
@@ -102,7 +105,7 @@ impl Plan {
         match self {
             Self::Modify(modify) => modify.cas.as_ref(),
             Self::Batch(batch) => batch.cas.as_ref(),
-            Self::Select(_) | Self::Use(_) | Self::Ddl(_) => None,
+            Self::Select(_) | Self::Use(_) | Self::Describe(_) | Self::Ddl(_) => None,
         }
     }
 }
@@ -125,6 +128,9 @@ impl Planner<'_> {
             Statement::Modify(modify) => self.modify(&modify).map(Plan::Modify),
             Statement::Batch(batch) => self.batch(batch),
             Statement::Use(keyspace) => Ok(Plan::Use(keyspace)),
+            Statement::Describe(describe) => {
+                Ok(Plan::Describe(DescribePlan::new(describe, self.keyspace)))
+            }
             Statement::Unsupported(what) => Err(CqlError::invalid(what)),
             ddl => {
                 if self.markers.len() > 0 {
@@ -217,7 +223,7 @@ fn metadata(plan: &Plan, markers: Markers) -> Result<PreparedMetadata> {
     let restrictions = match plan {
         Plan::Select(select) => Some(&select.restrictions),
         Plan::Modify(modify) => Some(&modify.restrictions),
-        Plan::Batch(_) | Plan::Use(_) | Plan::Ddl(_) => None,
+        Plan::Batch(_) | Plan::Use(_) | Plan::Describe(_) | Plan::Ddl(_) => None,
     };
     let indexes = restrictions.and_then(|restrictions| restrictions.partition_markers());
     let partition_key_indexes = indexes
@@ -227,6 +233,7 @@ fn metadata(plan: &Plan, markers: Markers) -> Result<PreparedMetadata> {
         .collect::<Result<_>>()?;
     let columns: Arc<[ColumnSpec]> = match plan {
         Plan::Select(select) => select.columns.clone(),
+        Plan::Describe(describe) => Arc::clone(&describe.columns),
         _ => plan.cas().map_or_else(|| Arc::from([]), |cas| cas.columns.clone()),
     };
     Ok(PreparedMetadata {

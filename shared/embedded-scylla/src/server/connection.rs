@@ -18,6 +18,7 @@ use super::panic::{catch_panic, panic_text};
 use super::{Limits, Shared};
 use crate::error::{CqlError, ErrorKind, Result};
 use crate::protocol::{Response, SchemaChange};
+use crate::trace::{self, Trace};
 use crate::wire::compression::Compression;
 use crate::wire::request::{self, Request};
 use crate::wire::{flag, response};
@@ -105,7 +106,7 @@ async fn talk<H: Handler>(
     let mut reader = FrameReader::new(read, shared.request_bytes.clone(), limits);
     let tasks = TaskTracker::new();
     let connection = Arc::new(Connection {
-        context: ArcSwap::from_pointee(ConnectionContext { keyspace: None, local_address }),
+        context: ArcSwap::from_pointee(ConnectionContext { keyspace: None, local_address, peer }),
         started: OnceLock::new(),
         frames,
         outgoing: Budget::new(limits.outgoing_bytes_max, None),
@@ -275,15 +276,17 @@ impl<H: Handler> Connection<H> {
         let stream = incoming.header.stream;
         // Taken here and not in the task, so that a USE that comes later is not seen.
         let context = self.context.load_full();
+        let traced = (incoming.header.flags & flag::TRACING != 0)
+            .then(|| self.shared.handler.begin_trace(&context, work.to_trace(incoming.body.len())));
         if work.is_use() {
-            let answer = self.answer(stream, &context, work).await;
+            let answer = self.answer_traced(stream, &context, work, traced).await;
             self.send(answer).await;
             return;
         }
         let connection = Arc::clone(self);
         tasks.spawn(async move {
             let request = async {
-                let answer = connection.answer(stream, &context, work).await;
+                let answer = connection.answer_traced(stream, &context, work, traced).await;
                 connection.send(answer).await;
             };
             tokio::select! {
@@ -293,6 +296,25 @@ impl<H: Handler> Connection<H> {
             }
             drop((incoming.share, permit));
         });
+    }
+
+    /// The frame that answers a request; with the id of its trace if there is one.
+    async fn answer_traced(
+        &self,
+        stream: i16,
+        context: &ConnectionContext,
+        work: Work,
+        traced: Option<Arc<Trace>>,
+    ) -> Bytes {
+        let Some(trace) = traced else { return self.answer(stream, context, work).await };
+        let request = async {
+            let answer = self.answer(stream, context, work).await;
+            trace::event(|| "Done processing - preparing a result".to_owned());
+            answer
+        };
+        let answer = response::traced(&trace.scope(request).await, trace.id);
+        trace.end(answer.len());
+        answer
     }
 
     /// The frame that answers a request, whatever happens inside.
@@ -324,9 +346,8 @@ impl<H: Handler> Connection<H> {
     }
 
     fn use_keyspace(&self, keyspace: String) {
-        let local_address = self.context.load().local_address;
-        let context = ConnectionContext { keyspace: Some(keyspace), local_address };
-        self.context.store(Arc::new(context));
+        let context = ConnectionContext::clone(&self.context.load());
+        self.context.store(Arc::new(ConnectionContext { keyspace: Some(keyspace), ..context }));
     }
 
     async fn register(self: &Arc<Self>, stream: i16, events: &[String], tasks: &TaskTracker) {

@@ -3,9 +3,11 @@
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::protocol::{BatchRequest, PreparedMetadata, QueryParams, Response, SchemaChange};
+use crate::trace::{self, Trace};
 use bytes::Bytes;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use tokio::sync::broadcast;
 
 /// What a request needs to know of its connection.
@@ -15,6 +17,8 @@ pub struct ConnectionContext {
     pub keyspace: Option<String>,
     /// The server's end of the socket: what `system.local` shows as `rpc_address`.
     pub local_address: SocketAddr,
+    /// The client's end.
+    pub peer: SocketAddr,
 }
 
 /// A request that is more than talk about the connection.
@@ -33,6 +37,29 @@ impl Work {
             Self::Query { params, .. } | Self::Execute { params, .. } => params.skip_metadata,
             Self::Prepare { .. } | Self::Batch(_) => false,
         }
+    }
+
+    /// What a trace shows of it; `bytes` is the length of its body.
+    pub(crate) fn to_trace(&self, bytes: usize) -> trace::Request {
+        let (title, parameters) = match self {
+            Self::Query { text, params } => {
+                ("Execute CQL3 query", trace::parameters(Some(text), params))
+            }
+            Self::Prepare { text } => {
+                let query = ("query".to_owned(), trace::cut(text));
+                ("Preparing CQL3 query", [query].into())
+            }
+            // The engine adds the text that stands behind the id.
+            Self::Execute { params, .. } => {
+                ("Execute CQL3 prepared query", trace::parameters(None, params))
+            }
+            Self::Batch(batch) => {
+                let BatchRequest { consistency, serial_consistency, timestamp, .. } = batch;
+                let levels = trace::levels(*consistency, *serial_consistency, *timestamp);
+                ("Execute batch of CQL3 queries", levels)
+            }
+        };
+        trace::Request { title, parameters, bytes }
     }
 
     /// Whether this is a plain `USE`, which takes effect before the connection's next request is
@@ -62,6 +89,9 @@ pub(crate) trait Handler: Send + Sync + 'static {
         work: Work,
     ) -> impl Future<Output = Result<Outcome>> + Send;
 
+    /// Begins the trace of a request whose client asked for one.
+    fn begin_trace(&self, context: &ConnectionContext, request: trace::Request) -> Arc<Trace>;
+
     /// Schema changes from now on.
     fn schema_events(&self) -> broadcast::Receiver<SchemaChange>;
 }
@@ -81,6 +111,10 @@ impl Handler for Engine {
             }
             Work::Batch(request) => Outcome::Response(self.batch(context, request).await?),
         })
+    }
+
+    fn begin_trace(&self, context: &ConnectionContext, request: trace::Request) -> Arc<Trace> {
+        Engine::begin_trace(self, context, request)
     }
 
     fn schema_events(&self) -> broadcast::Receiver<SchemaChange> {

@@ -1,8 +1,9 @@
 //! Who may connect, and what others on the network see of it.
 
 use super::passwords::Passwords;
-use super::reloaded::Reloaded;
 use super::tls::Tls;
+use anyhow::Context as _;
+use reloaded::Reloaded;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -44,7 +45,7 @@ impl Security {
                 let read = Passwords::read(&path);
                 read.map_err(|error| error.context(path.display().to_string()))
             };
-            Reloaded::open("password file", vec![file], make)
+            Reloaded::open("password file", vec![file], make).context("read the password file")
         });
         Ok(Self { tls, passwords: passwords.transpose()? })
     }

@@ -330,3 +330,43 @@ async fn a_stop_lets_requests_in_flight_be_answered() {
     client.assert_closed().await;
     timeout(PATIENCE, stage.tasks.wait()).await.expect("all tasks end");
 }
+
+#[tokio::test]
+async fn a_traced_request_is_answered_with_the_id_of_its_trace() {
+    let stage = Stage::new(Limits::default()).await;
+    let mut client = stage.client().await;
+    client.send(0, opcode::STARTUP, 0, &startup(&[("COMPRESSION", "lz4")])).await;
+    client.receive().await;
+    for (stream, text, flags) in [
+        (1, "big 10", flag::TRACING),
+        (2, "big 100000", flag::TRACING | flag::COMPRESSED),
+        (3, "use k", flag::TRACING),
+        (4, "keyspace", flag::TRACING),
+        (5, "panic", flag::TRACING),
+    ] {
+        client.send(flag::TRACING, opcode::QUERY, stream, &query(text)).await;
+        let answer = client.receive().await;
+        assert_eq!((answer.stream, answer.flags), (stream, flags), "{text}");
+        let body = match flags & flag::COMPRESSED {
+            0 => answer.body.clone(),
+            _ => Compression::Lz4.decompress(&answer.body).expect("a sound body"),
+        };
+        let (id, rest) = body.split_at(16);
+        // Only the last two are kept here.
+        let traces = stage.puppet.traces.all();
+        assert!(traces.len() <= 2);
+        let trace = traces.last().expect("just begun");
+        assert_eq!(trace.id.as_bytes(), id);
+        assert_eq!(trace.id.get_version_num(), 1);
+        assert_eq!(trace.parameters()["query"], text);
+        assert_eq!(
+            trace.events().last().map(|event| event.activity.as_str()),
+            Some("Done processing - preparing a result")
+        );
+        assert!(trace.ended().is_some_and(|ended| ended.response_bytes > 25));
+        let name = if answer.opcode == opcode::ERROR { "ERROR" } else { "RESULT" };
+        decode(name, 0, rest);
+    }
+    client.query(6, "big 10").await;
+    assert_eq!(client.receive().await.flags, 0, "not asked for");
+}

@@ -4,9 +4,9 @@
 //! one. Sessions are not resumed: a connection lives long, and each one is to show a certificate that is
 //! good now.
 
-use super::reloaded::Reloaded;
 use super::security::TlsFiles;
 use anyhow::{Context as _, ensure};
+use reloaded::Reloaded;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
@@ -30,7 +30,8 @@ impl Tls {
     pub(super) fn open(files: TlsFiles) -> anyhow::Result<Self> {
         let watched = [&files.cert, &files.key].into_iter().chain(&files.client_ca).cloned();
         let watched = watched.collect();
-        let config = Reloaded::open("TLS files", watched, move || server_config(&files))?;
+        let config = Reloaded::open("TLS files", watched, move || server_config(&files))
+            .context("read the TLS files")?;
         Ok(Self { config })
     }
 

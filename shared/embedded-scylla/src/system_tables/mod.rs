@@ -6,6 +6,7 @@
 //! | `node` | `system.*`, `system_distributed.*` |
 //! | `tablets` | `system.cdc_*` |
 //! | `schema` | `system_schema.*` |
+//! | `traces` | `system_traces.*` |
 //! | `rows` | from values by name to rows |
 //!
 //! They are not part of the stored catalog, so a newer server shows newer definitions.
@@ -15,6 +16,7 @@ mod node;
 mod rows;
 mod schema;
 mod tablets;
+mod traces;
 
 pub(crate) use definitions::{keyspaces, placeholder};
 
@@ -22,8 +24,10 @@ use crate::cdc::Streams;
 use crate::error::Result;
 use crate::execute::slices;
 use crate::mutation::{Cell, PartitionKey, Row, Slice, compare_clustering};
+use crate::release::Release;
 use crate::schema::{Catalog, ColumnId, Keyspace, Table};
 use crate::storage::{KeyIterator, PartitionPosition, ReadRows, RowIterator};
+use crate::trace::Traces;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -39,8 +43,12 @@ pub(crate) struct Node {
     pub(crate) cluster_name: String,
     /// Where clients shall connect; for each client where it connected to unless configured.
     pub(crate) rpc_address: IpAddr,
-    /// Whether it has tablets, and is of a release that has them.
-    pub(crate) tablets: bool,
+    /// What clients asked to be traced.
+    pub(crate) traces: Arc<Traces>,
+    /// Which release it is like.
+    pub(crate) release: Release,
+    /// The release of Cassandra that clients shall take it for.
+    pub(crate) cassandra_version: String,
 }
 
 /// Virtual tables as one request sees them.
@@ -55,7 +63,7 @@ pub(crate) struct VirtualReader {
 
 impl VirtualReader {
     /// All keyspaces, those of the system included.
-    fn keyspaces(&self) -> impl Iterator<Item = &Keyspace> {
+    pub(crate) fn keyspaces(&self) -> impl Iterator<Item = &Keyspace> {
         keyspaces().values().chain(self.catalog.keyspaces.values())
     }
 

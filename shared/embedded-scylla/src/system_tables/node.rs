@@ -1,17 +1,11 @@
 //! What the node says of itself and of its CDC generation.
 
 use super::rows::{bigint, inet, row, set, text, uuid};
-use super::{VirtualReader, tablets};
+use super::{VirtualReader, tablets, traces};
 use crate::ddl::DATA_CENTER;
 use crate::mutation::Row;
 use crate::schema::Table;
 use bytes::Bytes;
-
-/// The release that the server says it is.
-const VERSION: &str = "5.4.6";
-
-/// And if it has tablets: the first one with CDC and LWT on them.
-const VERSION_WITH_TABLETS: &str = "2025.4.0";
 
 /// The partitions of a table of `system`, `system_distributed` or `system_traces`.
 pub(super) fn partition_keys(reader: &VirtualReader, table: &str) -> Vec<Vec<Bytes>> {
@@ -23,6 +17,7 @@ pub(super) fn partition_keys(reader: &VirtualReader, table: &str) -> Vec<Vec<Byt
             generations.map(|one| vec![bigint(one.time_millis)]).collect()
         }
         tablets::TIMESTAMPS | tablets::STREAMS => tablets::partition_keys(reader),
+        traces::SESSIONS | traces::EVENTS => traces::partition_keys(reader),
         _ => Vec::new(),
     }
 }
@@ -35,11 +30,12 @@ pub(super) fn rows(reader: &VirtualReader, table: &Table, key: &[Bytes]) -> Vec<
     match table.name.as_str() {
         "local" => vec![local(reader, table)],
         "versions" => {
-            let version = if reader.node.tablets { VERSION_WITH_TABLETS } else { VERSION };
+            let version = reader.node.release.version();
             vec![row(table, vec![("version", text(version)), ("build_mode", text("release"))])]
         }
         tablets::TIMESTAMPS => tablets::timestamps(reader, table, key),
         tablets::STREAMS => tablets::streams(reader, table, key),
+        traces::SESSIONS | traces::EVENTS => traces::rows(reader, table, key),
         "cdc_generation_timestamps" => generations(reader, table),
         "cdc_streams_descriptions_v2" => descriptions(reader, table, key),
         _ => Vec::new(),
@@ -91,7 +87,7 @@ fn local(reader: &VirtualReader, table: &Table) -> Row {
             ("native_protocol_version", text("4")),
             ("partitioner", text("org.apache.cassandra.dht.Murmur3Partitioner")),
             ("rack", text("rack1")),
-            ("release_version", text("3.0.8")),
+            ("release_version", text(&node.cassandra_version)),
             ("rpc_address", address),
             ("schema_version", uuid(reader.catalog.version)),
             ("tokens", set(&tokens)),

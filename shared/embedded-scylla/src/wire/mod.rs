@@ -14,8 +14,7 @@
 //! | 5 | 4 | length of the body |
 //!
 //! What differs from ScyllaDB 5.4 on the wire: SUPPORTED offers neither a shard-aware port nor rate
-//! limit errors; answers carry no warnings; a traced request gets no tracing id; bodies below 1 KiB
-//! are never compressed.
+//! limit errors; answers carry no warnings; bodies below 1 KiB are never compressed.
 
 pub(crate) mod compression;
 mod read;
@@ -41,6 +40,7 @@ pub(crate) const LWT_MARK: u32 = 1 << 31;
 /// Frame flags.
 pub(crate) mod flag {
     pub(crate) const COMPRESSED: u8 = 0x01;
+    pub(crate) const TRACING: u8 = 0x02;
     pub(crate) const CUSTOM_PAYLOAD: u8 = 0x04;
 }
 

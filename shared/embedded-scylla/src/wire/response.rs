@@ -3,11 +3,12 @@
 //! As ScyllaDB 5.4 does, ROWS names keyspace and table with every column, and PREPARED names them
 //! once for all markers.
 
-use super::{BODY_LEN_MAX, HEADER_LEN, LWT_MARK, VERSION, opcode};
+use super::{BODY_LEN_MAX, HEADER_LEN, LWT_MARK, VERSION, flag, opcode};
 use crate::error::{CqlError, ErrorKind, Result};
 use crate::protocol::{ColumnSpec, PreparedMetadata, Response, Rows, SchemaChange};
 use crate::schema::CqlType;
 use bytes::{BufMut, Bytes, BytesMut};
+use uuid::Uuid;
 
 /// Result kinds.
 mod kind {
@@ -213,6 +214,17 @@ pub(crate) fn error(stream: i16, error: &CqlError) -> Bytes {
         | ErrorKind::Config => {}
     }
     frame.finish()
+}
+
+/// An answer with the id of the trace of its request.
+pub(crate) fn traced(answer: &[u8], trace: Uuid) -> Bytes {
+    let (header, body) = answer.split_at(HEADER_LEN);
+    let mut bytes = BytesMut::with_capacity(answer.len() + trace.as_bytes().len());
+    bytes.put_slice(header);
+    bytes.put_slice(trace.as_bytes());
+    bytes.put_slice(body);
+    bytes[1] |= flag::TRACING;
+    Frame { bytes }.finish()
 }
 
 /// A frame in the making; the length is filled in at the end.

@@ -4,6 +4,7 @@
 mod cdc_reader;
 mod certificates;
 mod cluster_state;
+mod compression;
 mod disk_errors;
 mod disk_full;
 mod driver;
@@ -11,6 +12,7 @@ mod errors;
 mod faults;
 mod lwt;
 mod process;
+mod python;
 mod replay;
 mod security;
 mod support;

@@ -161,6 +161,6 @@ async fn a_port_in_use_is_an_error() {
         .expect("the binary is built");
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{text}");
-    assert!(text.contains(&format!("listen on {address} for the CQL port")), "{text}");
+    assert!(text.contains(&format!("bind listen {address}")), "{text}");
     assert_eq!(output.stdout, b"");
 }

@@ -1,5 +1,6 @@
 //! One server per test, on free ports, in this process.
 
+use embedded_scylla::release::Release;
 use embedded_scylla::server::{Server, ServerConfig};
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
@@ -25,13 +26,13 @@ impl Stand {
         Self::start(KEYSPACE, |_| {}).await
     }
 
-    /// A server whose keyspaces may be on tablets, as `ks` is.
+    /// A server of a release with tablets, on which `ks` is.
     pub(crate) async fn on_tablets() -> Self {
         let keyspace = format!("{KEYSPACE} AND tablets = {{'enabled': true}}");
-        Self::start(&keyspace, |config| config.engine.tablets = true).await
+        Self::start(&keyspace, |config| config.engine.release = Release::V2025_4).await
     }
 
-    async fn start(keyspace: &str, configure: impl FnOnce(&mut ServerConfig)) -> Self {
+    pub(crate) async fn start(keyspace: &str, configure: impl FnOnce(&mut ServerConfig)) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let mut config = ServerConfig::ephemeral(dir.path());
         configure(&mut config);

@@ -1,6 +1,7 @@
 //! Keyspaces on tablets, as clients and readers of the log see them.
 
 use crate::support::{KEYSPACE, Stand, connect, run, wait_for};
+use embedded_scylla::release::Release;
 use embedded_scylla::server::{Server, ServerConfig};
 use scylla::errors::{DbError, ExecutionError, RequestAttemptError};
 use scylla::routing::Token;
@@ -66,7 +67,7 @@ async fn a_keyspace_is_on_tablets_if_it_says_so_and_stays_there() {
         format!("{keyspace} {clause}")
     };
     for (name, clause, expected) in [
-        ("a", "", None),
+        ("a", "", Some(0)),
         ("b", "AND tablets = {'enabled': false}", None),
         ("c", "AND tablets = {'initial': 8}", Some(8)),
         ("d", "AND tablets = {'enabled': true, 'initial': 2}", Some(2)),
@@ -84,11 +85,11 @@ async fn a_keyspace_is_on_tablets_if_it_says_so_and_stays_there() {
     stand.run("ALTER KEYSPACE ks WITH tablets = {'enabled': true}").await;
     for cql in [
         "ALTER KEYSPACE ks WITH tablets = {'enabled': false}",
-        "ALTER KEYSPACE a WITH tablets = {'enabled': true}",
+        "ALTER KEYSPACE b WITH tablets = {'enabled': true}",
     ] {
         assert!(matches!(refusal(&stand, cql).await, DbError::Invalid), "{cql}");
     }
-    // Without the option nothing can be on tablets.
+    // In the usual release nothing can be on tablets.
     let without = Stand::new().await;
     let cql = create("f", "AND tablets = {'enabled': true}");
     assert!(matches!(refusal(&without, &cql).await, DbError::ConfigError));
@@ -186,4 +187,62 @@ async fn writes_and_lwts_are_logged_in_the_stream_of_their_tablet() {
         log(&stand).await.contains(&(expected(&streams, token_of(7)).clone(), 7))
     })
     .await;
+}
+
+/// `done`, or the kind of error that a statement is refused with.
+async fn answer(stand: &Stand, cql: &str) -> String {
+    match stand.session.query_unpaged(cql, ()).await {
+        Ok(_) => "done".to_owned(),
+        Err(ExecutionError::LastAttemptError(RequestAttemptError::DbError(error, _))) => {
+            format!("{error:?}")
+        }
+        Err(error) => panic!("{cql}: {error}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_release_makes_of_keyspaces_what_it_can() {
+    const NETWORK: &str = "{'class': 'NetworkTopologyStrategy', 'replication_factor': 3}";
+    const SIMPLE: &str = "{'class': 'SimpleStrategy', 'replication_factor': 1}";
+    const OFF: &str = "AND tablets = {'enabled': false}";
+    const ON: &str = "AND tablets = {'enabled': true}";
+    let cases = [(NETWORK, ""), (NETWORK, OFF), (NETWORK, ON), (SIMPLE, ""), (SIMPLE, OFF)];
+    let usual = ["tablets", "vnodes", "tablets", "vnodes", "vnodes"];
+    let old = ["vnodes", "SyntaxError", "SyntaxError", "vnodes", "SyntaxError"];
+    let new = ["tablets", "vnodes", "tablets", "ConfigError", "vnodes"];
+    // With what becomes of the cases, and of CDC and LWTs on tablets.
+    for (release, version, expected, on_tablets) in [
+        (Release::V5_4, "5.4.6", old, None),
+        (Release::V6_2, "6.2.3", usual, Some("Invalid")),
+        (Release::V2025_1, "2025.1.0", usual, Some("Invalid")),
+        (Release::V2025_4, "2025.4.0", usual, Some("done")),
+        (Release::V2026_2, "2026.2.0", new, Some("done")),
+    ] {
+        let stand = Stand::start(KEYSPACE, |config| config.engine.release = release).await;
+        let said = stand.rows("SELECT version FROM system.versions").await;
+        assert!(format!("{said:?}").contains(version), "{said:?}");
+        for (number, ((replication, clause), expected)) in cases.iter().zip(expected).enumerate() {
+            let create =
+                format!("CREATE KEYSPACE k{number} WITH replication = {replication} {clause}");
+            let mut became = answer(&stand, &create).await;
+            if became == "done" {
+                let shown = initial_tablets(&stand, &format!("k{number}")).await;
+                became = if shown.is_some() { "tablets" } else { "vnodes" }.to_owned();
+            }
+            assert_eq!(became, expected, "{release:?}: {create}");
+        }
+        let Some(expected) = on_tablets else { continue };
+        // `ks` is on tablets, because nothing else was asked for.
+        stand.run("CREATE TABLE t (p int PRIMARY KEY, v int)").await;
+        for cql in [
+            "CREATE TABLE u (p int PRIMARY KEY) WITH cdc = {'enabled': true}",
+            "ALTER TABLE t WITH cdc = {'enabled': true}",
+            "INSERT INTO t (p, v) VALUES (1, 1) IF NOT EXISTS",
+            "BEGIN BATCH UPDATE t SET v = 2 WHERE p = 1 IF v = 1 APPLY BATCH",
+        ] {
+            assert_eq!(answer(&stand, cql).await, expected, "{release:?}: {cql}");
+        }
+        stand.run("CREATE TABLE k1.t (p int PRIMARY KEY) WITH cdc = {'enabled': true}").await;
+        stand.run("INSERT INTO k1.t (p) VALUES (1) IF NOT EXISTS").await;
+    }
 }

@@ -1,7 +1,7 @@
 //! Bounds, announcements, and the end of the store.
 
 use crate::config::EventStoreConfig;
-use crate::error::{BusyReason, ExecuteError, Failure, OpenError};
+use crate::error::{BusyReason, ExecuteError, Failure};
 use crate::testing::{
     ANNOUNCE_WITHIN, Fake, Fault, ID, Op, TallyCommand, accepted, over, request, rig,
 };
@@ -164,10 +164,11 @@ async fn intents_of_one_bucket_are_shared_and_come_before_the_commit() {
 
 #[test]
 fn the_defaults_are_those_that_the_file_shows() {
-    #[derive(serde::Deserialize)]
+    #[derive(serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
     struct File {
         event_store: EventStoreConfig,
     }
+    impl runtime::config::Configuration for File {}
     let text = include_str!("../../../../config/command-api.toml");
     let file = runtime::config::load::<File>("command-api", text, &Default::default());
     let file = file.expect("a good file").config;
@@ -185,9 +186,7 @@ fn bounds_that_make_no_sense_are_refused() {
         ("backoff_ms_max", EventStoreConfig { backoff_ms_max: 1, ..default }),
     ];
     for (expected, config) in cases {
-        match config.validate() {
-            Err(OpenError::Config { key, .. }) => assert_eq!(key, expected),
-            other => panic!("{expected}: {other:?}"),
-        }
+        let bad = config.validate().expect_err(expected);
+        assert_eq!(bad.key, format!("event_store.{expected}"));
     }
 }

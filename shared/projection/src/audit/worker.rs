@@ -11,6 +11,7 @@ use cdc::{HandleError, Handled};
 use domain::Version;
 use event_store::audit::{AuditError, AuditReader, NextPage};
 use runtime::{Backoff, BackoffConfig, CancellationToken, Settings, chain};
+use schemars::JsonSchema;
 use scylla::client::session::Session;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -20,20 +21,21 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 use uuid::Uuid;
 
-/// The `[audit]` section.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// The audit of the read models: every aggregate of the process's slots, again and again, slowly.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AuditConfig {
-    /// Aggregates looked at per second; 0 switches the audit off.
+    /// Aggregates per second whose rows are compared with their events; 0 switches it off.
     pub aggregates_per_second: u32,
     /// Aggregates per page of the scan of the ledger.
+    #[schemars(range(min = 1, max = 5000))]
     pub page_aggregates: u32,
-    /// Pause between two rounds over all slots.
+    /// Pause between two rounds over the process's slots.
     pub round_pause_ms: u64,
-    /// How long after the safety interval a difference is looked at again before it counts.
+    /// So long after the safety interval a difference is looked at again; then it counts.
     pub recheck_ms: u64,
-    /// Differences that wait for their second look, and counted ones that are remembered; what is
-    /// beyond is left to the next round.
+    /// Differences that wait for that, and counted ones that are remembered; the rest is left to the next round.
+    #[schemars(range(min = 1))]
     pub differences_max: usize,
     /// Pauses while the database is out of reach.
     pub backoff: BackoffConfig,

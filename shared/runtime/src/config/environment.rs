@@ -10,11 +10,11 @@ use config::{Config, Value, ValueKind};
 
 use super::{ConfigError, unreadable};
 
-const PREFIX: &str = "APP__";
+pub(super) const PREFIX: &str = "APP__";
 
 /// Plain names that deployments commonly use, and the key each one stands for. Of these a process
 /// takes only those whose key it has.
-const ALIASES: [(&str, &str); 4] = [
+pub(super) const ALIASES: [(&str, &str); 4] = [
     ("SCYLLA_NODES", "scylla.nodes"),
     ("REDPANDA_BROKERS", "kafka.brokers"),
     ("METRICS_PORT", "admin.listen"),
@@ -24,6 +24,11 @@ const ALIASES: [(&str, &str); 4] = [
 /// Whether a variable of this name can say anything to [`apply`].
 pub(super) fn concerns_us(name: &str) -> bool {
     name.starts_with(PREFIX) || ALIASES.iter().any(|(alias, _)| *alias == name)
+}
+
+/// The variable of a key.
+pub(super) fn variable(key: &str) -> String {
+    format!("{PREFIX}{}", key.to_uppercase().replace('.', "__"))
 }
 
 /// Lays the variables over `files`; the exact names win over the aliases. Empty aliases count as
@@ -73,7 +78,10 @@ fn exact_override(files: &Config, name: &str, text: &str) -> Result<(String, Val
     {
         let content = std::fs::read_to_string(text)
             .map_err(|error| bad(name, format!("cannot read {text}: {error}")))?;
-        return Ok((base.to_owned(), parsed(name, content.trim_end(), &present.kind)?));
+        // The content may be a secret, so it is not shown when it does not fit.
+        let value = parsed(name, content.trim_end(), &present.kind)
+            .map_err(|_| bad(name, format!("what is in {text} is not of the type of {base}")))?;
+        return Ok((base.to_owned(), value));
     }
     Ok((key, parsed(name, text, &guessed(text))?))
 }

@@ -5,16 +5,20 @@ use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize, Serializer};
+use schemars::JsonSchema;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use tracing_subscriber::EnvFilter;
 
+use super::BadValue;
 use crate::health::HealthConfig;
 use crate::supervisor::Supervision;
 
 /// The shell's part of the configuration.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Shell {
-    /// The port for probes and metrics.
+    /// The port for probes and metrics: `/livez`, `/readyz`, `/startupz`, `/metrics`.
     pub admin: Admin,
     /// What is logged, and how.
     pub log: Log,
@@ -26,16 +30,24 @@ pub struct Shell {
     pub health: HealthConfig,
 }
 
+impl Shell {
+    /// Errs when the log's filter cannot be read.
+    pub(super) fn check(&self) -> Result<(), BadValue> {
+        let filter = EnvFilter::try_new(&self.log.filter);
+        filter.map(drop).map_err(|error| BadValue::new("log.filter", error.to_string()))
+    }
+}
+
 /// `[admin]`
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Admin {
-    /// Address of `/livez`, `/readyz`, `/startupz` and `/metrics`; port 0 takes a free one.
+    /// Address to listen on; port 0 takes a free one. The alias takes a port alone.
     pub listen: SocketAddr,
-    /// Connections at once; beyond it the one that has waited longest for its client is closed.
+    /// Connections of probes and scrapers; beyond it the one that has waited longest for its client is
+    /// closed.
     pub connections_max: NonZeroU32,
-    /// How long a client may take to send a request or leave its connection idle, and how long to
-    /// take an answer in.
+    /// How long a client may take to send a request, leave its connection idle, or take an answer in.
     pub client_timeout_ms: NonZeroU64,
 }
 
@@ -51,17 +63,17 @@ impl Admin {
 }
 
 /// `[log]`
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Log {
-    /// For people or for machines.
+    /// For people or for machines; both to stderr.
     pub format: LogFormat,
-    /// Directives as in `RUST_LOG`.
+    /// What is logged, as directives of `RUST_LOG`.
     pub filter: String,
 }
 
 /// How a log line looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// One line of text.
@@ -71,7 +83,7 @@ pub enum LogFormat {
 }
 
 /// `[shutdown]`
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Shutdown {
     /// How long workers may take to finish after the signal.
@@ -86,14 +98,33 @@ impl Shutdown {
 }
 
 /// A value that is neither logged nor printed. Serialized it is a row of stars.
-#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, Default, PartialEq, Eq, JsonSchema)]
+#[schemars(transparent, extend("writeOnly" = true))]
 pub struct Secret(String);
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // The usual error would show what is there instead of a text.
+        let text = String::deserialize(deserializer);
+        text.map(Self).map_err(|_| D::Error::custom("invalid type, expected a string"))
+    }
+}
 
 impl Secret {
     /// Wraps a value.
     pub fn new(value: impl Into<String>) -> Self {
         Self(value.into())
+    }
+
+    /// What a file holds, without the end of its line. Errs with the `key` that names the file.
+    pub fn read(key: &str, path: &str) -> Result<Self, BadValue> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| BadValue::new(key, format!("cannot read {path}: {error}")))?;
+        let value = text.trim_end();
+        if value.is_empty() {
+            return Err(BadValue::new(key, format!("{path} is empty")));
+        }
+        Ok(Self::new(value))
     }
 
     /// The value itself, for the one place that needs it.

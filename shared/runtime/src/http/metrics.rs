@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use prometheus::{
     Histogram, IntCounter, IntCounterVec, IntGauge, exponential_buckets, register_histogram,
-    register_int_counter_vec, register_int_gauge,
+    register_int_counter, register_int_counter_vec, register_int_gauge,
 };
 
 /// Those of this process, all of its ports together.
@@ -19,8 +19,10 @@ pub(super) struct Metrics {
     pub(super) shed: IntCounterVec,
     pub(super) connections: IntGauge,
     pub(super) cut_to_make_room: IntCounter,
+    pub(super) cut_slow_handshake: IntCounter,
     pub(super) cut_slow_header: IntCounter,
     pub(super) cut_slow_answer: IntCounter,
+    pub(super) handshakes_failed: IntCounter,
 }
 
 impl Metrics {
@@ -76,8 +78,14 @@ impl Metrics {
             shed,
             connections: register_int_gauge!("http_connections", "Open connections").expect(WHY),
             cut_to_make_room: cut.with_label_values(&["made_room"]),
+            cut_slow_handshake: cut.with_label_values(&["slow_handshake"]),
             cut_slow_header: cut.with_label_values(&["slow_header"]),
             cut_slow_answer: cut.with_label_values(&["slow_answer"]),
+            handshakes_failed: register_int_counter!(
+                "http_tls_handshakes_failed_total",
+                "Connections of clients that speak no TLS, or were not let in"
+            )
+            .expect(WHY),
         }
     }
 }

@@ -14,6 +14,7 @@ use axum::http::{HeaderMap, HeaderName};
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use moka::future::Cache;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::problem::Problem;
@@ -21,15 +22,16 @@ use crate::problem::Problem;
 /// The longest name of a principal, in bytes.
 const PRINCIPAL_BYTES_MAX: usize = 128;
 
-/// `[http.principals]`
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// On whose behalf requests come, and what each of them may send.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PrincipalsConfig {
-    /// The header in which the gateway names the principal.
+    /// The header in which the gateway names the principal ([http-api.md](http-api.md)).
+    #[schemars(with = "String")]
     pub header: PrincipalHeader,
-    /// Requests that each principal may send, in the long run.
+    /// Requests that each principal may send in the long run; then 429.
     pub requests_per_second: NonZeroU32,
-    /// And at once, after a rest.
+    /// Requests that each principal may send at once, after a rest.
     pub burst: NonZeroU32,
     /// Principals that are remembered; one that was forgotten begins with a full bucket.
     pub remembered_max: NonZeroU32,

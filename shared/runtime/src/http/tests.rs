@@ -1,5 +1,6 @@
 use axum::routing::get;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::task::AbortOnDropHandle;
@@ -25,7 +26,7 @@ async fn start(router: Router, connections_max: u32, patience_ms: u64) -> Runnin
         ..HttpConfig::at(listen)
     };
     let shutdown = CancellationToken::new();
-    let server = HttpServer::new(listener, router, config, shutdown.clone());
+    let server = HttpServer::new(listener, router, config, shutdown.clone()).expect("no TLS");
     let server = spawn(async move { server.run().await });
     Running { address, shutdown, server: AbortOnDropHandle::new(server) }
 }
@@ -194,7 +195,8 @@ async fn a_server_that_fell_goes_on_with_its_port() {
     let address = listener.local_addr().expect("bound");
     let router = Router::new().route("/", get(async || "hello"));
     let shutdown = CancellationToken::new();
-    let server = HttpServer::new(listener, router, HttpConfig::at(address), shutdown.clone());
+    let config = HttpConfig::at(address);
+    let server = HttpServer::new(listener, router, config, shutdown.clone()).expect("no TLS");
     for _ in 0..2 {
         let client = async {
             let mut stream = connect(address).await;

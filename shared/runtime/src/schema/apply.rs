@@ -4,27 +4,16 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use scylla::client::session::Session;
-use scylla::errors::{DbError, ExecutionError, RequestAttemptError};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tokio::time::Instant;
 use tracing::{info, warn};
 use uuid::Uuid;
 
+use super::keyspace::{self, KeyspaceConfig};
 use super::ledger::{self, Claim};
 use super::settings::{self, Settings, SettingsConfig};
 use super::{Migration, MigrationId, MigrationSet, OWN_TABLES, split};
 use crate::backoff::{Backoff, BackoffConfig};
-use crate::session::use_keyspace;
-
-/// `[keyspace]`: how the keyspace is made when it does not exist.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct KeyspaceConfig {
-    /// Copies of each row in each data centre.
-    pub replication_factor: u32,
-    /// Whether to ask for tablets; without, virtual nodes where the cluster allows it.
-    pub tablets: bool,
-}
 
 /// Everything that [`apply`] needs to know beside the migrations.
 #[derive(Debug, Clone, Copy)]
@@ -71,7 +60,7 @@ pub async fn apply(
     config: &ApplyConfig,
     sets: &[MigrationSet],
 ) -> anyhow::Result<Applied> {
-    let keyspace_created = create_keyspace(session, keyspace, config.keyspace).await?;
+    let keyspace_created = keyspace::create(session, keyspace, config.keyspace).await?;
     for table in split(OWN_TABLES) {
         session.query_unpaged(table, ()).await.context("create the migration tables")?;
     }
@@ -96,45 +85,6 @@ fn check_numbers(set: &MigrationSet) -> anyhow::Result<()> {
         }
     }
     Ok(())
-}
-
-/// True when the keyspace was not there before.
-async fn create_keyspace(
-    session: &Session,
-    keyspace: &str,
-    config: KeyspaceConfig,
-) -> anyhow::Result<bool> {
-    if use_keyspace(session, keyspace).await? {
-        return Ok(false);
-    }
-    let KeyspaceConfig { replication_factor, tablets } = config;
-    let create = format!(
-        "CREATE KEYSPACE IF NOT EXISTS {keyspace} WITH replication = \
-         {{'class': 'NetworkTopologyStrategy', 'replication_factor': {replication_factor}}}"
-    );
-    let portable = format!("{create} AND tablets = {{'enabled': {tablets}}}");
-    match session.query_unpaged(portable, ()).await {
-        Ok(_) => {}
-        // Older releases do not know the clause, and some clusters insist on tablets.
-        Err(error) if clause_is_refused(&error) && !tablets => {
-            session.query_unpaged(create, ()).await.context("create the keyspace")?;
-        }
-        Err(error) => return Err(error).context("create the keyspace"),
-    }
-    if !use_keyspace(session, keyspace).await? {
-        bail!("keyspace {keyspace} was created and is not there");
-    }
-    Ok(true)
-}
-
-fn clause_is_refused(error: &ExecutionError) -> bool {
-    matches!(
-        error,
-        ExecutionError::LastAttemptError(RequestAttemptError::DbError(
-            DbError::SyntaxError | DbError::ConfigError,
-            _
-        ))
-    )
 }
 
 /// Claims the migration and runs it, or waits until someone else has.

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
+use schemars::JsonSchema;
 use scylla::client::session::Session;
 use scylla::statement::unprepared::Statement;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
+use crate::config::in_range;
 use crate::session::serial_read;
 
 const SLOTS: &str = "slots";
@@ -23,24 +25,21 @@ pub struct Settings {
     pub safety_interval: Duration,
 }
 
-/// `[settings]` of the process that migrates first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// What all processes agree on: stored at the first migration, and from then on read from the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SettingsConfig {
-    /// See [`Settings::slots`].
+    /// Parts of the token ring, the units of sharing; stored at the first migration.
+    #[schemars(range(min = 1, max = 4096))]
     pub slots: u32,
-    /// See [`Settings::safety_interval`].
+    /// How far behind the database's now a confirmed read of the CDC log ends; stored at the first migration.
+    #[schemars(range(min = 1))]
     pub safety_interval_ms: u64,
 }
 
 impl SettingsConfig {
     fn values(&self) -> anyhow::Result<[(&'static str, i64); 2]> {
-        if self.slots == 0 || self.slots > 4096 {
-            return Err(anyhow!("settings.slots must be 1 to 4096, not {}", self.slots));
-        }
-        if self.safety_interval_ms == 0 {
-            return Err(anyhow!("settings.safety_interval_ms must not be 0"));
-        }
+        in_range(self).map_err(|bad| bad.within("settings"))?;
         let safety_interval_ms = i64::try_from(self.safety_interval_ms)
             .context("settings.safety_interval_ms is too large")?;
         Ok([(SLOTS, i64::from(self.slots)), (SAFETY_INTERVAL_MS, safety_interval_ms)])

@@ -3,27 +3,13 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, bail, ensure};
 use async_trait::async_trait;
 use scylla::authentication::{
     AuthError, AuthenticatorProvider, AuthenticatorSession, PlainTextAuthenticator,
 };
 
 use super::ScyllaConfig;
-use crate::config::Secret;
-
-/// Errs when it is not clear what the password is, or whose.
-pub(super) fn check(config: &ScyllaConfig) -> anyhow::Result<()> {
-    let (here, file) = (!config.password.is_empty(), !config.password_file.is_empty());
-    if here && file {
-        bail!("scylla.password and scylla.password_file are both set, and only one can hold");
-    }
-    if config.username.is_empty() && (here || file) {
-        let key = if here { "scylla.password" } else { "scylla.password_file" };
-        bail!("{key} is set and scylla.username is not");
-    }
-    Ok(())
-}
+use crate::config::{BadValue, Secret};
 
 /// What the driver shall say when it is asked who it is; `None` if nothing is configured.
 pub(super) fn of(config: &ScyllaConfig) -> anyhow::Result<Option<Arc<dyn AuthenticatorProvider>>> {
@@ -51,18 +37,13 @@ impl AuthenticatorProvider for PasswordFile {
         &self,
         authenticator: &str,
     ) -> Result<(Option<Vec<u8>>, Box<dyn AuthenticatorSession>), AuthError> {
-        let password = read(&self.path).map_err(|error| format!("{error:#}"))?;
+        let password = read(&self.path).map_err(|error| error.to_string())?;
         PlainTextAuthenticator::new(self.user.clone(), password.expose().to_owned())
             .start_authentication_session(authenticator)
             .await
     }
 }
 
-/// The password, without the end of its line.
-fn read(path: &str) -> anyhow::Result<Secret> {
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("cannot read scylla.password_file {path}"))?;
-    let password = text.trim_end();
-    ensure!(!password.is_empty(), "scylla.password_file {path} is empty");
-    Ok(Secret::new(password))
+fn read(path: &str) -> Result<Secret, BadValue> {
+    Secret::read("scylla.password_file", path)
 }

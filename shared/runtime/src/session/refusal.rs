@@ -4,14 +4,15 @@
 
 use std::io;
 
-use rustls::{AlertDescription, CertificateError, Error as TlsError};
+use rustls::{AlertDescription, Error as TlsError};
 use scylla::errors::{
     BrokenConnectionError, BrokenConnectionErrorKind, ConnectionError, ConnectionPoolError,
     ConnectionSetupRequestErrorKind, DbError, FrameHeaderParseError, MetadataError,
     NewSessionError,
 };
 
-use super::{ScyllaConfig, tls};
+use super::ScyllaConfig;
+use crate::tls::CertificateFault;
 
 /// The error, with the key to look at before it where one can be named.
 pub(super) fn explained(config: &ScyllaConfig, error: NewSessionError) -> anyhow::Error {
@@ -79,20 +80,22 @@ fn of_io(config: &ScyllaConfig, error: &io::Error) -> Option<&'static str> {
 }
 
 fn of_tls(config: &ScyllaConfig, error: &TlsError) -> &'static str {
+    if let Some(fault) = CertificateFault::of(error) {
+        return match fault {
+            CertificateFault::OtherName => {
+                "the certificate of the node is neither for its address nor for a host name of \
+                 scylla.nodes"
+            }
+            CertificateFault::NotNow => {
+                "the certificate of the node, or one in scylla.tls_ca_file, is not valid at this \
+                 time"
+            }
+            CertificateFault::OtherAuthority => {
+                "the certificate of the node is of no authority in scylla.tls_ca_file"
+            }
+        };
+    }
     match error {
-        error if tls::is_of_another_name(error) => {
-            "the certificate of the node is neither for its address nor for a host name of \
-             scylla.nodes"
-        }
-        TlsError::InvalidCertificate(
-            CertificateError::Expired
-            | CertificateError::ExpiredContext { .. }
-            | CertificateError::NotValidYet
-            | CertificateError::NotValidYetContext { .. },
-        ) => "the certificate of the node, or one in scylla.tls_ca_file, is not valid at this time",
-        TlsError::InvalidCertificate(_) => {
-            "the certificate of the node is of no authority in scylla.tls_ca_file"
-        }
         TlsError::AlertReceived(AlertDescription::CertificateRequired) => {
             "the node demands a certificate: scylla.tls_cert_file"
         }

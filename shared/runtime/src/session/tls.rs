@@ -11,45 +11,21 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::Context;
+use reloaded::Reloaded;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ResolvesClientCert, Resumption, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::sign::CertifiedKey;
-use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
-};
+use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 
 use super::ScyllaConfig;
-use super::reloaded::Reloaded;
-
-/// Errs when the keys contradict each other.
-pub(super) fn check(config: &ScyllaConfig) -> anyhow::Result<()> {
-    let files = [
-        ("scylla.tls_ca_file", &config.tls_ca_file),
-        ("scylla.tls_cert_file", &config.tls_cert_file),
-        ("scylla.tls_key_file", &config.tls_key_file),
-    ];
-    if !config.tls {
-        // Who names certificates does not expect to be readable by everybody.
-        if let Some((key, _)) = files.iter().find(|(_, path)| !path.is_empty()) {
-            bail!("{key} is set and scylla.tls is false");
-        }
-        return Ok(());
-    }
-    ensure!(!config.tls_ca_file.is_empty(), "scylla.tls = true needs scylla.tls_ca_file");
-    ensure!(
-        config.tls_cert_file.is_empty() == config.tls_key_file.is_empty(),
-        "scylla.tls_cert_file and scylla.tls_key_file must be both set or neither"
-    );
-    Ok(())
-}
+use crate::tls::{CertificateFault, authorities, certified_key, provider};
 
 /// What the driver shall encrypt with. Errs with the key of a file that cannot be used.
 pub(super) fn client_config(config: &ScyllaConfig) -> anyhow::Result<Arc<ClientConfig>> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let provider = provider();
     let verifier = NodeVerifier::open(config, Arc::clone(&provider))?;
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -78,16 +54,20 @@ impl NodeVerifier {
     fn open(config: &ScyllaConfig, provider: Arc<CryptoProvider>) -> anyhow::Result<Self> {
         let path = config.tls_ca_file.clone();
         let make = move || {
-            let mut authorities = RootCertStore::empty();
-            for authority in certificates("scylla.tls_ca_file", &path)? {
-                authorities.add(authority).with_context(|| format!("scylla.tls_ca_file {path}"))?;
-            }
+            let authorities = authorities("scylla.tls_ca_file", &path)?;
             WebPkiServerVerifier::builder_with_provider(authorities.into(), Arc::clone(&provider))
                 .build()
                 .with_context(|| format!("scylla.tls_ca_file {path}"))
         };
         let names = config.nodes.iter().filter_map(|node| host_name(node)).collect();
-        Ok(Self { authorities: Reloaded::open(&[&config.tls_ca_file], make)?, names })
+        Ok(Self {
+            authorities: Reloaded::open(
+                "authorities",
+                vec![config.tls_ca_file.clone().into()],
+                make,
+            )?,
+            names,
+        })
     }
 }
 
@@ -105,7 +85,7 @@ impl ServerCertVerifier for NodeVerifier {
             authorities.verify_server_cert(end_entity, intermediates, name, ocsp, now)
         };
         match valid_for(address) {
-            Err(error) if is_of_another_name(&error) => {
+            Err(error) if CertificateFault::of(&error) == Some(CertificateFault::OtherName) => {
                 self.names.iter().find_map(|name| valid_for(name).ok()).ok_or(error)
             }
             judged => judged,
@@ -135,12 +115,6 @@ impl ServerCertVerifier for NodeVerifier {
     }
 }
 
-/// Whether a certificate is good but for its names.
-pub(super) fn is_of_another_name(error: &Error) -> bool {
-    use CertificateError::{NotValidForName, NotValidForNameContext};
-    matches!(error, Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. }))
-}
-
 /// The host name of a contact point; `None` if it is an address.
 fn host_name(node: &str) -> Option<ServerName<'static>> {
     if node.parse::<SocketAddr>().is_ok() || node.parse::<IpAddr>().is_ok() {
@@ -161,15 +135,10 @@ impl OwnCertificate {
     fn open(config: &ScyllaConfig, provider: Arc<CryptoProvider>) -> anyhow::Result<Self> {
         let (cert, key) = (config.tls_cert_file.clone(), config.tls_key_file.clone());
         let make = move || {
-            let chain = certificates("scylla.tls_cert_file", &cert)?;
-            let private = PrivateKeyDer::from_pem_file(&key)
-                .with_context(|| format!("scylla.tls_key_file {key} holds no private key"))?;
-            CertifiedKey::from_der(chain, private, &provider).with_context(|| {
-                format!("scylla.tls_cert_file {cert} and scylla.tls_key_file {key} do not fit")
-            })
+            certified_key(["scylla.tls_cert_file", "scylla.tls_key_file"], [&cert, &key], &provider)
         };
-        let files = [config.tls_cert_file.as_str(), config.tls_key_file.as_str()];
-        Ok(Self { current: Reloaded::open(&files, make)? })
+        let files = vec![config.tls_cert_file.clone().into(), config.tls_key_file.clone().into()];
+        Ok(Self { current: Reloaded::open("certificate", files, make)? })
     }
 }
 
@@ -181,15 +150,6 @@ impl ResolvesClientCert for OwnCertificate {
     fn has_certs(&self) -> bool {
         true
     }
-}
-
-/// All certificates of a PEM file, of which there must be one.
-fn certificates(key: &str, path: &str) -> anyhow::Result<Vec<CertificateDer<'static>>> {
-    let certificates = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .with_context(|| format!("cannot read {key} {path}"))?;
-    ensure!(!certificates.is_empty(), "{key} {path} holds no certificate");
-    Ok(certificates)
 }
 
 #[cfg(test)]

@@ -37,6 +37,7 @@ impl Fixture {
         let connection = ConnectionContext {
             keyspace: Some("ks".to_owned()),
             local_address: SocketAddr::from((Ipv4Addr::LOCALHOST, 9042)),
+            peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 50_000)),
         };
         let fixture = Self { engine: open(config), connection, dir: Some(dir) };
         fixture

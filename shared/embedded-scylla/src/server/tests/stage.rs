@@ -5,6 +5,7 @@ use crate::error::{CqlError, Result};
 use crate::protocol::{ColumnSpec, Response, Rows, SchemaChange};
 use crate::schema::CqlType;
 use crate::server::handler::{Outcome, Work};
+use crate::trace::{self, Trace, Traces};
 use crate::wire::tests::decode::{Body, decode};
 use crate::wire::{HEADER_LEN, opcode};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -23,6 +24,7 @@ pub(super) struct Puppet {
     pub(super) finished: Arc<AtomicUsize>,
     pub(super) go: Arc<Notify>,
     pub(super) changes: broadcast::Sender<SchemaChange>,
+    pub(super) traces: Arc<Traces>,
 }
 
 impl Handler for Puppet {
@@ -43,6 +45,10 @@ impl Handler for Puppet {
         };
         self.finished.fetch_add(1, Ordering::SeqCst);
         Ok(Outcome::Response(answer))
+    }
+
+    fn begin_trace(&self, context: &ConnectionContext, request: trace::Request) -> Arc<Trace> {
+        self.traces.begin(context, 0, request)
     }
 
     fn schema_events(&self) -> broadcast::Receiver<SchemaChange> {
@@ -77,9 +83,10 @@ impl Stage {
             finished: Arc::default(),
             go: Arc::default(),
             changes: broadcast::channel(16).0,
+            traces: Arc::new(Traces::new(2)),
         };
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let (listener, address) = bind(any, "CQL").await.expect("a free port");
+        let (listener, address) = bind(any, "listen").await.expect("a free port");
         let metrics = Metrics::new().expect("names are unique");
         let shared = Arc::new(Shared::new(puppet.clone(), Arc::clone(&metrics), limits, security));
         let (tasks, stop) = (shared.tasks.clone(), shared.stop.clone());

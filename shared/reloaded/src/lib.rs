@@ -1,20 +1,24 @@
-//! Something that is made of files, and made again when they change.
+//! Something that is made of files, and made again when they change: certificates, authorities, passwords.
 //!
-//! Files are looked at whenever somebody asks, which is once per connection. While they cannot be read, or
-//! make no sense (a certificate is there already and its key is not yet), the last good one stays.
+//! Files are looked at whenever somebody asks ([`Reloaded::get`]), which is once per connection. While they
+//! cannot be read, or make no sense (a certificate is there already and its key is not yet), the last good
+//! one stays. Reading is done in place: it is a page or two, and rustls asks where it cannot wait.
+//!
+//! Who cannot make the thing in place compares [`Stamps`] and decides when.
 
-use anyhow::Context as _;
+mod stamps;
+
 use std::fmt;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+
+pub use stamps::Stamps;
 
 /// Makes the thing of its files, which it knows.
 type Make<T> = Box<dyn Fn() -> anyhow::Result<T> + Send + Sync>;
 
 /// A `T` as its files have it now.
-pub(super) struct Reloaded<T> {
+pub struct Reloaded<T> {
     what: &'static str,
     files: Vec<PathBuf>,
     make: Make<T>,
@@ -23,28 +27,8 @@ pub(super) struct Reloaded<T> {
 
 struct Current<T> {
     /// Of the files when they were last read, also in vain.
-    stamps: Vec<Option<Stamp>>,
+    stamps: Stamps,
     value: Arc<T>,
-}
-
-/// By what a changed file is told: one that was replaced has another inode.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Stamp {
-    modified: Option<SystemTime>,
-    len: u64,
-    inode: u64,
-}
-
-impl Stamp {
-    /// `None` if the file is not there, which then is its state.
-    fn of(file: &Path) -> Option<Self> {
-        let metadata = std::fs::metadata(file).ok()?;
-        Some(Self {
-            modified: metadata.modified().ok(),
-            len: metadata.len(),
-            inode: metadata.ino(),
-        })
-    }
 }
 
 impl<T> fmt::Debug for Reloaded<T> {
@@ -54,22 +38,21 @@ impl<T> fmt::Debug for Reloaded<T> {
 }
 
 impl<T> Reloaded<T> {
-    /// Makes the first one, which must succeed.
-    pub(super) fn open(
+    /// Makes the first one, which must succeed. `what` names it in the log.
+    pub fn open(
         what: &'static str,
         files: Vec<PathBuf>,
         make: impl Fn() -> anyhow::Result<T> + Send + Sync + 'static,
     ) -> anyhow::Result<Self> {
-        let stamps = files.iter().map(|file| Stamp::of(file)).collect();
-        let value = Arc::new(make().with_context(|| format!("read the {what}"))?);
-        let current = Mutex::new(Current { stamps, value });
+        let stamps = Stamps::of(&files);
+        let current = Mutex::new(Current { stamps, value: Arc::new(make()?) });
         Ok(Self { what, files, make: Box::new(make), current })
     }
 
     /// The one that the files make now, or else the last good one.
-    pub(super) fn get(&self) -> Arc<T> {
+    pub fn get(&self) -> Arc<T> {
         // Before they are read, so that a change in between is seen the next time.
-        let stamps = self.files.iter().map(|file| Stamp::of(file)).collect();
+        let stamps = Stamps::of(&self.files);
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if current.stamps != stamps {
             current.stamps = stamps;

@@ -1,0 +1,72 @@
+//! Keys that the sections of database and broker have in common.
+
+use super::{BadValue, Secret};
+
+/// Errs when the TLS keys of `[section]` contradict each other; the files are those of `tls_ca_file`,
+/// `tls_cert_file` and `tls_key_file`.
+pub fn check_tls(section: &str, tls: bool, files: [&str; 3]) -> Result<(), BadValue> {
+    let named = tls_files(files);
+    if !tls {
+        // Who names certificates does not expect to be readable by everybody.
+        return match named.iter().find(|(_, path)| !path.is_empty()) {
+            Some((key, _)) => {
+                Err(BadValue::new(*key, format!("is set and {section}.tls is false")))
+            }
+            None => Ok(()),
+        };
+    }
+    let [ca, cert, key] = files.map(str::is_empty);
+    let missing = match (ca, cert, key) {
+        (true, ..) => Some(("tls_ca_file", "tls is true")),
+        (_, true, false) => Some(("tls_cert_file", "tls_key_file is")),
+        (_, false, true) => Some(("tls_key_file", "tls_cert_file is")),
+        _ => None,
+    };
+    let bad = |(key, why)| BadValue::new(key, format!("must be named where {section}.{why}"));
+    missing.map_or(Ok(()), |missing| Err(bad(missing)))
+}
+
+/// The same of the keys' files, when one that is named cannot be read.
+pub fn check_tls_files(files: [&str; 3]) -> Result<(), BadValue> {
+    check_files(&tls_files(files))
+}
+
+/// Errs with the key of a file that is named and cannot be read. What is in it is looked at for each connection.
+pub fn check_files(files: &[(&'static str, &str)]) -> Result<(), BadValue> {
+    for (key, path) in files.iter().filter(|(_, path)| !path.is_empty()) {
+        std::fs::read(path)
+            .map_err(|error| BadValue::new(*key, format!("cannot read {path}: {error}")))?;
+    }
+    Ok(())
+}
+
+fn tls_files([ca, cert, key]: [&str; 3]) -> [(&'static str, &str); 3] {
+    [("tls_ca_file", ca), ("tls_cert_file", cert), ("tls_key_file", key)]
+}
+
+/// Errs when it is not clear from `[section]` what the password is, or whose.
+pub fn check_credentials(
+    section: &str,
+    username: &str,
+    password: &Secret,
+    password_file: &str,
+) -> Result<(), BadValue> {
+    let (here, file) = (!password.is_empty(), !password_file.is_empty());
+    if here && file {
+        let reason = format!("is set, and so is {section}.password: only one can hold");
+        return Err(BadValue::new("password_file", reason));
+    }
+    if username.is_empty() && (here || file) {
+        let key = if here { "password" } else { "password_file" };
+        return Err(BadValue::new(key, format!("is set and {section}.username is not")));
+    }
+    Ok(())
+}
+
+/// Errs when there is a password file, and no password in it.
+pub fn check_password_file(path: &str) -> Result<(), BadValue> {
+    if path.is_empty() {
+        return Ok(());
+    }
+    Secret::read("password_file", path).map(drop)
+}
