@@ -18,7 +18,9 @@ pub(super) fn only_poison_stops(evidence: &Evidence<'_>) -> Vec<String> {
     let mut violations = Vec::new();
     for letters in looks.chain([&evidence.dump.letters]) {
         violations.extend(letters.iter().filter_map(|row| unfounded(row, evidence.dump, &poison)));
-        violations.extend(outages(letters));
+        // A letter of poison may find the broker away when it is tried again.
+        let others = letters.iter().filter(|row| !is_poisoned(row, evidence.dump, &poison));
+        violations.extend(outages(others));
     }
     violations.sort();
     violations.dedup();
@@ -36,20 +38,22 @@ fn unfounded(row: &LetterRow, dump: &Dump, poison: &[Poison]) -> Option<String> 
     if !is_consumer {
         return Some(format!("{consumer} has a letter for {aggregate_id}, which it never sees"));
     }
-    let is_poisoned = || {
-        events.into_iter().flatten().any(|(_, event)| {
-            poison.iter().any(|poison| poison.hits(consumer, event.event_id, &event.event_type))
-        })
-    };
-    (row.class != "transport" && !is_poisoned()).then(|| {
+    (row.class != "transport" && !is_poisoned(row, dump, poison)).then(|| {
         format!("{consumer} has a letter for {aggregate_id}, which nobody poisoned: {}", row.error)
     })
 }
 
+/// Whether an event of its aggregate is poisoned for its consumer.
+fn is_poisoned(row: &LetterRow, dump: &Dump, poison: &[Poison]) -> bool {
+    dump.events.get(&row.aggregate_id).into_iter().flatten().any(|(_, event)| {
+        poison.iter().any(|poison| poison.hits(&row.consumer, event.event_id, &event.event_type))
+    })
+}
+
 /// Consumers whose target was out of reach, and who made letters of that.
-fn outages(letters: &[LetterRow]) -> impl Iterator<Item = String> {
+fn outages<'a>(letters: impl Iterator<Item = &'a LetterRow>) -> impl Iterator<Item = String> {
     let mut transport: HashMap<&str, usize> = HashMap::new();
-    for row in letters.iter().filter(|row| row.class == "transport") {
+    for row in letters.filter(|row| row.class == "transport") {
         *transport.entry(&row.consumer).or_default() += 1;
     }
     let too_many = transport.into_iter().filter(|(_, count)| *count > TRANSPORT_MAX);
