@@ -1,7 +1,7 @@
 //! The bug zoo of dead letters: poison, restarts and outages break nothing, and each seeded defect in
 //! what deals with them is caught by the promise that it breaks.
 
-use crate::zoo::HEAL_WITH_DEFECT;
+use crate::zoo::{HEAL_WITH_DEFECT, at, ms};
 use anyhow::ensure;
 use dev_stack::{Process, Whom};
 use harness::{
@@ -11,14 +11,6 @@ use std::time::Duration;
 
 /// How often a scenario may miss the moment in which its defect does harm; a slow machine has fewer of them.
 const RUNS_MAX: u32 = 3;
-
-fn ms(ms: u64) -> Duration {
-    Duration::from_millis(ms)
-}
-
-fn at(track: u8, at_ms: u64, strike: Strike) -> Timed {
-    Timed { track, at: ms(at_ms), strike }
-}
 
 /// One event in so many cannot be published for a while.
 fn unpublishable(every: u32, length_ms: u64) -> Timed {

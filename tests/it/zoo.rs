@@ -16,11 +16,11 @@ pub(crate) const HEAL_WITH_DEFECT: Duration = Duration::from_secs(12);
 
 const HOUR_MS: &str = "3600000";
 
-fn ms(ms: u64) -> Duration {
+pub(crate) fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-fn at(track: u8, at_ms: u64, strike: Strike) -> Timed {
+pub(crate) fn at(track: u8, at_ms: u64, strike: Strike) -> Timed {
     Timed { track, at: ms(at_ms), strike }
 }
 

@@ -14,15 +14,19 @@ pub(crate) async fn metric(world: &World, process: Process, name: &str, labels: 
 
 /// The values of those series.
 pub async fn series(world: &World, process: Process, name: &str, labels: &[&str]) -> Vec<f64> {
-    let address = world.stack.addresses().metrics(process).unwrap_or_default();
-    let answer = world.client(0).http.get(&format!("http://{address}/metrics")).await;
-    let text = answer.map(|answer| answer.body.as_str().unwrap_or_default().to_owned());
-    let text = text.unwrap_or_default();
+    let text = scrape(world, process).await;
     let is_meant = |line: &&str| {
         line.split(['{', ' ']).next() == Some(name) && labels.iter().all(|part| line.contains(part))
     };
     let values = text.lines().filter(is_meant).filter_map(|line| line.rsplit(' ').next());
     values.filter_map(|value| value.parse::<f64>().ok()).collect()
+}
+
+/// All that it says; nothing while it does not answer.
+pub(crate) async fn scrape(world: &World, process: Process) -> String {
+    let address = world.stack.addresses().metrics(process).unwrap_or_default();
+    let answer = world.client(0).http.get(&format!("http://{address}/metrics")).await;
+    answer.map(|answer| answer.body.as_str().unwrap_or_default().to_owned()).unwrap_or_default()
 }
 
 /// Waits until a process holds all slots of its group; gives how long that took.

@@ -2,6 +2,7 @@
 
 use crate::chaos::{PoisonEffect, Poisoned};
 use crate::dump::letters;
+use crate::metrics::scrape;
 use crate::outages::{SOON, all_is_well, life, plan, poison, until};
 use crate::world::{Plan, World, hooked_binaries};
 use anyhow::ensure;
@@ -18,10 +19,7 @@ const EVENTS_OF_AN_ORDER: usize = 3;
 
 /// Upper bounds of a histogram's buckets and how many observations lie below each.
 async fn buckets(world: &World, process: Process, name: &str) -> Vec<(f64, f64)> {
-    let address = world.stack.addresses().metrics(process).unwrap_or_default();
-    let answer = world.client(0).http.get(&format!("http://{address}/metrics")).await;
-    let text = answer.map(|answer| answer.body.as_str().unwrap_or_default().to_owned());
-    let text = text.unwrap_or_default();
+    let text = scrape(world, process).await;
     let mut found: Vec<(f64, f64)> = Vec::new();
     for line in text.lines().filter(|line| line.starts_with(&format!("{name}_bucket"))) {
         let Some((_, bound)) = line.split_once("le=\"") else { continue };
