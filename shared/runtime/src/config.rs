@@ -33,7 +33,8 @@ pub use keys::{BadValue, Unit, are_addresses, in_range};
 pub use reference::{Entry, Kind, reference, to_markdown};
 pub use sections::{Admin, Log, LogFormat, Secret, Shell, Shutdown};
 pub use security::{
-    check_credentials, check_files, check_password_file, check_tls, check_tls_files,
+    check_certificate, check_credentials, check_files, check_password_file, check_tls,
+    check_tls_files,
 };
 
 /// Sections of the tree that belong to the shell.

@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
-use crate::config::{BadValue, check_files};
+use crate::config::{BadValue, check_certificate, check_files};
 use crate::descriptors;
 
 use self::connections::Connections;
@@ -131,16 +131,13 @@ impl HttpConfig {
         if self.requests_min > self.requests_max {
             return Err(BadValue::new("requests_min", "must not be above requests_max"));
         }
-        let [cert, key, client_ca] = self.tls_files().map(|(_, path)| !path.is_empty());
-        let missing = match (cert, key) {
-            (false, true) => Some(("tls_cert_file", "tls_key_file")),
-            (true, false) => Some(("tls_key_file", "tls_cert_file")),
-            // Who names authorities does not expect to let everybody in.
-            (false, false) if client_ca => Some(("tls_cert_file", "client_ca_file")),
-            _ => None,
-        };
-        let bad = |(key, other)| BadValue::new(key, format!("must be named where http.{other} is"));
-        missing.map_or(Ok(()), |missing| Err(bad(missing)))
+        check_certificate("http", &self.tls_cert_file, &self.tls_key_file)?;
+        // Who names authorities does not expect to let everybody in.
+        if self.tls_cert_file.is_empty() && !self.client_ca_file.is_empty() {
+            let reason = "must be named where http.client_ca_file is";
+            return Err(BadValue::new("tls_cert_file", reason));
+        }
+        Ok(())
     }
 
     /// Errs when no port could be opened with these values, or with the files that they name.

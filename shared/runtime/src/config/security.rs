@@ -15,15 +15,22 @@ pub fn check_tls(section: &str, tls: bool, files: [&str; 3]) -> Result<(), BadVa
             None => Ok(()),
         };
     }
-    let [ca, cert, key] = files.map(str::is_empty);
-    let missing = match (ca, cert, key) {
-        (true, ..) => Some(("tls_ca_file", "tls is true")),
-        (_, true, false) => Some(("tls_cert_file", "tls_key_file is")),
-        (_, false, true) => Some(("tls_key_file", "tls_cert_file is")),
-        _ => None,
+    let [ca, cert, key] = files;
+    if ca.is_empty() {
+        let reason = format!("must be named where {section}.tls is true");
+        return Err(BadValue::new("tls_ca_file", reason));
+    }
+    check_certificate(section, cert, key)
+}
+
+/// Errs when `tls_cert_file` of `[section]` is named without `tls_key_file`, or the other way round.
+pub fn check_certificate(section: &str, cert: &str, key: &str) -> Result<(), BadValue> {
+    let (missing, named) = match (cert.is_empty(), key.is_empty()) {
+        (true, false) => ("tls_cert_file", "tls_key_file"),
+        (false, true) => ("tls_key_file", "tls_cert_file"),
+        _ => return Ok(()),
     };
-    let bad = |(key, why)| BadValue::new(key, format!("must be named where {section}.{why}"));
-    missing.map_or(Ok(()), |missing| Err(bad(missing)))
+    Err(BadValue::new(missing, format!("must be named where {section}.{named} is")))
 }
 
 /// The same of the keys' files, when one that is named cannot be read.
