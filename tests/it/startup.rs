@@ -139,7 +139,14 @@ async fn starts(order: [Step; 4]) -> anyhow::Result<()> {
         let waits = (from..order.len()).filter_map(|taken| awaited(process, &order[..taken]));
         is_in_the_log(&world, process, &waits.collect::<Vec<_>>())?;
     }
-    world.finish_after(|line| line.contains("waiting for the database")).await
+    world.finish_after(is_announced).await
+}
+
+/// What a worker may warn of before all is there. Of the broker's absence librdkafka tells as well.
+fn is_announced(line: &str) -> bool {
+    ["waiting for the database", "waiting for the broker", " librdkafka: "]
+        .iter()
+        .any(|expected| line.contains(expected))
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -117,8 +117,8 @@ async fn survives_too_much(overload: Duration) -> anyhow::Result<()> {
     let world = World::start(Plan::default()).await?;
     survives_overload(&world, Load::Commands, 3.0, overload).await.context("overload")?;
     world.finish().await?;
-    let world = World::start(Load::plan_of_queries()).await?;
-    let queries = Load::queries(&world).await?;
+    let world = World::start(Load::plan_of_few("query-api")).await?;
+    let queries = Load::slow_queries(&world).await?;
     survives_overload(&world, queries, 3.0, overload).await.context("queries")?;
     world.finish().await?;
     println!("overload of {} s: survived", overload.as_secs());

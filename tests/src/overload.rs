@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 /// Clients of the closed loop that measures the capacity.
 const CLIENTS: usize = 32;
-/// What each query takes in the database.
+/// What each request takes in the database.
 const SLOW_MS: u64 = 20;
 /// Orders that are asked for.
 const ORDERS: usize = 50;
@@ -43,16 +43,22 @@ pub enum Load {
 }
 
 impl Load {
-    /// What a world for queries is made of: few of them at work at a time.
-    pub fn plan_of_queries() -> Plan {
-        let few = |name: &str| (Whom::Program("query-api"), name.to_owned(), "8".to_owned());
+    /// What a world is made of in which the database is what there is too little of, and not the processor, which
+    /// whoever sends needs as well: few requests at work at a time.
+    pub fn plan_of_few(program: &'static str) -> Plan {
+        let few = |name: &str| (Whom::Program(program), name.to_owned(), "8".to_owned());
         let env_of = vec![few("APP__HTTP__REQUESTS_MAX"), few("APP__HTTP__REQUESTS_MIN")];
         Plan { env_of, ..Plan::default() }
     }
 
-    /// Queries for orders that were made for it, and are shown, slowly from now on: the database is what there is
-    /// too little of, and not the processor, which whoever sends needs as well.
-    pub async fn queries(world: &World) -> anyhow::Result<Self> {
+    /// Commands whose aggregates the database reads and writes slowly from now on.
+    pub async fn slow_commands(world: &World) -> anyhow::Result<Self> {
+        world.add_fault(&slow("event_store")).await?;
+        Ok(Self::Commands)
+    }
+
+    /// Queries for orders that were made for it, and are shown, slowly from now on.
+    pub async fn slow_queries(world: &World) -> anyhow::Result<Self> {
         let client = world.client(0);
         let orders = try_join_all((0..ORDERS).map(|_| client.create())).await?;
         let shown = async |order: &Uuid| match client.ask(&format!("/v1/orders/{order}")).await {
@@ -63,10 +69,7 @@ impl Load {
             try_join_all(orders.iter().map(shown)).await.map(drop)
         })
         .await?;
-        let slow = json!({
-            "kind": "slow", "table": "order_read_model", "count": u32::MAX, "delay_ms": SLOW_MS,
-        });
-        world.add_fault(&slow).await?;
+        world.add_fault(&slow("order_read_model")).await?;
         Ok(Self::Queries(orders))
     }
 
@@ -331,6 +334,11 @@ async fn flood(
         answers.push(answer?);
     }
     Ok(answers)
+}
+
+/// A fault that makes every request to a table slow.
+fn slow(table: &str) -> serde_json::Value {
+    json!({"kind": "slow", "table": table, "count": u32::MAX, "delay_ms": SLOW_MS})
 }
 
 /// The same for the same order.
