@@ -62,5 +62,6 @@ pub const MIGRATIONS: MigrationSet = MigrationSet {
             name: "operator_actions",
             cql: include_str!("../cql/0004_operator_actions.cql"),
         },
+        Migration { number: 5, name: "expiry", cql: include_str!("../cql/0005_expiry.cql") },
     ],
 };

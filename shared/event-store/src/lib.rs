@@ -88,5 +88,6 @@ pub const MIGRATIONS: MigrationSet = MigrationSet {
             name: "append_intents",
             cql: include_str!("../cql/0004_append_intents.cql"),
         },
+        Migration { number: 5, name: "expiry", cql: include_str!("../cql/0005_expiry.cql") },
     ],
 };

@@ -28,5 +28,10 @@ pub const MIGRATIONS: MigrationSet = MigrationSet {
     migrations: &[
         Migration { number: 1, name: "orders", cql: include_str!("read_models/orders.cql") },
         Migration { number: 2, name: "customers", cql: include_str!("read_models/customers.cql") },
+        Migration {
+            number: 3,
+            name: "orders_by_status_compaction",
+            cql: include_str!("read_models/orders_by_status_compaction.cql"),
+        },
     ],
 };
