@@ -11,6 +11,7 @@ use hyper_util::rt::TokioIo;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Attribute;
 use prost::Message;
+use serde_json::Value;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -112,6 +113,8 @@ async fn a_command_is_one_story_from_its_request_to_its_record() -> anyhow::Resu
     let env = vec![
         ("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), url),
         ("OTEL_BSP_SCHEDULE_DELAY".to_owned(), "200".to_owned()),
+        ("APP__LOG__FORMAT".to_owned(), "json".to_owned()),
+        ("RUST_LOG".to_owned(), "info,event_store=debug,cdc=debug,messaging=debug".to_owned()),
     ];
     let world = World::start(Plan { env, ..Plan::default() }).await?;
     let (client, order) = (world.client(0), Uuid::now_v7());
@@ -170,7 +173,35 @@ async fn a_command_is_one_story_from_its_request_to_its_record() -> anyhow::Resu
     let events = client.http.get(&events).await?;
     let stored = events.body["events"][0]["traceparent"].as_str().context("a stored trace")?;
     ensure!(stored == format!("00-{}-{}-01", request.trace, request.span), "{stored}");
+    let correlation = answer.headers.get("x-correlation-id").context("a correlation id")?;
+    let ids =
+        [("aggregate_id", &*order), ("trace_id", trace), ("correlation_id", correlation.to_str()?)];
+    for (program, message) in [
+        ("command-api", "committed"),
+        ("projection-worker", "handled"),
+        ("outbox-relay", "published"),
+    ] {
+        is_told(&world, program, message, &ids)?;
+    }
     world.finish().await
+}
+
+/// A line of the program's log says that, with these fields.
+fn is_told(
+    world: &World,
+    program: &str,
+    message: &str,
+    fields: &[(&str, &str)],
+) -> anyhow::Result<()> {
+    let workers = world.stack.addresses().workers().into_iter();
+    let name = workers.map(|worker| worker.name()).find(|name| name.starts_with(program));
+    let log = world.logs().join(format!("{}.log", name.context("it is a worker")?));
+    let log = std::fs::read_to_string(log)?;
+    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let about: Vec<_> = lines.filter(|line| line["message"] == message).collect();
+    let has_all = |line: &Value| fields.iter().all(|(field, value)| line[field] == *value);
+    ensure!(about.iter().any(has_all), "{program}, {message}, {fields:?}: {about:#?}");
+    Ok(())
 }
 
 /// A collector that is away holds nobody up, at work and at the end.

@@ -312,6 +312,10 @@ impl Drop for World {
     }
 }
 
+/// How warnings, errors and panics begin, in text and in JSON.
+const COMPLAINTS: [&str; 5] =
+    [" WARN ", "ERROR ", "panicked at", r#""level":"WARN""#, r#""level":"ERROR""#];
+
 /// Warnings, errors and panics in the logs that are not announced.
 fn complaints(logs: &Path, announced: fn(&str) -> bool) -> anyhow::Result<Vec<String>> {
     let mut found = Vec::new();
@@ -319,8 +323,7 @@ fn complaints(logs: &Path, announced: fn(&str) -> bool) -> anyhow::Result<Vec<St
         let path = file?.path();
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         for line in std::fs::read_to_string(&path)?.lines() {
-            let complains =
-                [" WARN ", "ERROR ", "panicked at"].iter().any(|word| line.contains(word));
+            let complains = COMPLAINTS.iter().any(|word| line.contains(word));
             if complains && !announced(line) {
                 found.push(format!("{name}: {line}"));
             }

@@ -4,11 +4,11 @@ use async_trait::async_trait;
 use domain::RecordedEvent;
 use futures::FutureExt;
 use runtime::test_hooks::{Poison, poison};
-use runtime::traces;
+use runtime::traces::{self, Consumed};
 pub(crate) use runtime::{ErrorClass, Target};
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
-use tracing::Instrument;
+use tracing::{Instrument, debug};
 
 /// One announced event, as a consumer gets it.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,11 +77,25 @@ pub(crate) async fn handle(
         let what = "handle the event: it is poisoned by a test".to_owned();
         return Err(HandleError { class, what, source: None });
     }
-    let origin = event.metadata.trace_parent.as_deref();
-    let (id, version) = (event.aggregate_id, event.version.0);
-    let span = traces::consume(consumer.name(), id, version, &event.event_type, origin);
-    let handling = consumer.handle(change, view).instrument(span);
-    let handled = AssertUnwindSafe(handling).catch_unwind().await;
+    let consumed = Consumed {
+        aggregate_id: event.aggregate_id,
+        version: event.version.0,
+        event_type: &event.event_type,
+        correlation_id: event.metadata.correlation_id,
+        trace_parent: event.metadata.trace_parent.as_deref(),
+    };
+    let span = traces::consume(consumer.name(), consumed);
+    let handling = async {
+        let handled = consumer.handle(change, view).await;
+        debug!(
+            consumer = consumer.name(),
+            version = event.version.0,
+            ok = handled.is_ok(),
+            "handled"
+        );
+        handled
+    };
+    let handled = AssertUnwindSafe(handling.instrument(span)).catch_unwind().await;
     handled.unwrap_or_else(|payload| {
         let what = format!("handle the event: the consumer panicked: {}", text_of(&*payload));
         Err(HandleError { class: ErrorClass::Poison, what, source: None })

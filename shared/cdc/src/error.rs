@@ -3,7 +3,10 @@
 use crate::consumer::HandleError;
 use domain::RecordedEvent;
 use runtime::config::BadValue;
+use runtime::telemetry::about;
+use runtime::traces;
 use std::fmt;
+use tracing::Span;
 use uuid::Uuid;
 
 /// Why a group stopped without being asked to. The checkpoint and the cursors stay before whatever
@@ -65,6 +68,26 @@ pub struct EventName {
     pub aggregate_id: Uuid,
     /// Its version.
     pub version: u64,
+    /// The request that brought it about, when it could be read.
+    pub origin: Option<Origin>,
+}
+
+/// A request, as a person searches for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// Its correlation id.
+    pub correlation_id: Uuid,
+    /// Its trace, or what stands for it.
+    pub trace_id: String,
+}
+
+impl Origin {
+    /// Of an event.
+    pub fn of(event: &RecordedEvent) -> Self {
+        let correlation_id = event.metadata.correlation_id;
+        let trace_parent = event.metadata.trace_parent.as_deref();
+        Self { correlation_id, trace_id: traces::trace_id(trace_parent, correlation_id) }
+    }
 }
 
 impl EventName {
@@ -75,7 +98,20 @@ impl EventName {
             event_type: Some(event.event_type.clone()),
             aggregate_id: event.aggregate_id,
             version: event.version.0,
+            origin: Some(Origin::of(event)),
         }
+    }
+
+    /// The name of an event of which nothing else is known.
+    pub fn unread(aggregate_id: Uuid, version: u64) -> Self {
+        Self { event_id: None, event_type: None, aggregate_id, version, origin: None }
+    }
+
+    /// A span for what the log says about it.
+    pub fn about(&self) -> Span {
+        let origin = self.origin.as_ref();
+        let trace_id = origin.map(|origin| origin.trace_id.as_str());
+        about(Some(self.aggregate_id), origin.map(|origin| origin.correlation_id), trace_id)
     }
 }
 

@@ -50,7 +50,7 @@ mod tests;
 pub use breakers::Breakers;
 pub use config::{CatchUpConfig, CdcConfig};
 pub use consumer::{Change, ChangeConsumer, HandleError};
-pub use error::{EventName, GroupError};
+pub use error::{EventName, GroupError, Origin};
 pub use generation::slot_of;
 pub use group::{GroupDeps, run_group};
 pub use handled::Handled;

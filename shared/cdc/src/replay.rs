@@ -117,8 +117,7 @@ impl Replay {
                 }
                 Err(source) if source.class == ErrorClass::Poison => {
                     let version = cursor.version + 1;
-                    let (event_id, event_type) = (None, None);
-                    let event = EventName { event_id, event_type, aggregate_id, version };
+                    let event = EventName::unread(aggregate_id, version);
                     return Err(ReplayError::Event { event: Box::new(event), source });
                 }
                 Err(source) => return Err(surroundings(source)),

@@ -482,7 +482,9 @@ impl Shared {
         self.parts.letters.block(letter_key, refusal).await?;
         let Refusal { event, class, error } = refusal;
         let (consumer, class) = (letter_key.consumer, class.name());
-        warn!(consumer, %event, class, error, "dead letter: the aggregate waits");
+        event.about().in_scope(|| {
+            warn!(consumer, %event, class, error, "dead letter: the aggregate waits");
+        });
         metrics::LETTERS.with_label_values(&[consumer, class]).inc();
         lock(&self.lonely[key.consumer]).forget(key.aggregate_id);
         self.lanes().suspended(key);
@@ -545,7 +547,9 @@ impl Shared {
         if attempts.is_power_of_two() {
             let (consumer, event) = self.name(key);
             let error = chain(error).to_string();
-            warn!(consumer, %event, what, attempts, error, "trying again until it succeeds");
+            event.about().in_scope(|| {
+                warn!(consumer, %event, what, attempts, error, "trying again until it succeeds");
+            });
         }
     }
 
@@ -563,12 +567,7 @@ impl Shared {
         let (version, change): (u64, Option<Arc<Change>>) = self.lanes().in_hand(key);
         let name = match change {
             Some(change) => EventName::of(&change.event),
-            None => EventName {
-                event_id: None,
-                event_type: None,
-                aggregate_id: key.aggregate_id,
-                version,
-            },
+            None => EventName::unread(key.aggregate_id, version),
         };
         (self.parts.consumers[key.consumer].name().to_owned(), Box::new(name))
     }

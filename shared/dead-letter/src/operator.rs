@@ -172,7 +172,7 @@ impl Operator {
     async fn replacement(&self, key: &Key) -> Result<Letter, OperatorError> {
         let aggregate_id = key.aggregate_id;
         let version = self.replay.cursor(&key.consumer, aggregate_id).await? + 1;
-        let event = EventName { event_id: None, event_type: None, aggregate_id, version };
+        let event = EventName::unread(aggregate_id, version);
         let error = "the letter could not be read".to_owned();
         let refusal = Refusal { event, class: ErrorClass::Poison, error };
         let letter = Letter::new(key.clone(), &refusal, Stamp::after(None));

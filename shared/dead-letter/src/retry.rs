@@ -189,11 +189,13 @@ impl Attempt<'_> {
         }
         metrics::ATTEMPTS.with_label_values(&[consumer.as_str(), source.class.name()]).inc();
         let (event, error, attempts) = (&refusal.event, &refusal.error, failed.attempts);
-        if failed.state == LetterState::Parked {
-            error!(consumer, %event, attempts, error, "dead letter parked: a person must act");
-        } else {
-            warn!(consumer, %event, attempts, error, "dead letter failed again");
-        }
+        event.about().in_scope(|| {
+            if failed.state == LetterState::Parked {
+                error!(consumer, %event, attempts, error, "dead letter parked: a person must act");
+            } else {
+                warn!(consumer, %event, attempts, error, "dead letter failed again");
+            }
+        });
         Ok(Err(Ended::Failed(source.class)))
     }
 

@@ -53,6 +53,8 @@ impl<A: Aggregate> Execution<A> {
             Decided::Answered(result) => self.answer(answer, result),
             Decided::Committed(events) => {
                 crash_point("append.committed");
+                let aggregate_id = self.request.aggregate_id;
+                debug!(%aggregate_id, events = events.len(), "committed");
                 let announcer = &self.shared.announcer;
                 let ticket = announcer.committed(self.request.aggregate_id);
                 self.answer(answer, Ok(accepted(self.request.aggregate_id, &events)));

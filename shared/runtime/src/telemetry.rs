@@ -1,6 +1,11 @@
-//! Logs to stderr, as text for people or JSON lines for machines, beside [`crate::traces`].
+//! Logs to stderr, as text for people or JSON lines for machines, which tell whose work it was ([`about`], and the
+//! spans of [`crate::traces`]).
 
+mod about;
+mod json;
 mod one_line;
+#[cfg(test)]
+mod testing;
 
 use std::error::Error;
 use std::fmt;
@@ -9,12 +14,17 @@ use std::sync::{LazyLock, OnceLock};
 
 use anyhow::Context;
 use opentelemetry_sdk::trace::Tracer;
-use tracing::error;
+use tracing::level_filters::LevelFilter;
+use tracing::{Subscriber, error};
 use tracing_subscriber::filter::{FilterExt, filter_fn};
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::{Filter, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
+pub use self::about::about;
+use self::json::{JsonLines, SpanIds};
 use self::one_line::OneLine;
 use crate::config::{Log, LogFormat};
 use crate::process_metrics::PANICS;
@@ -32,17 +42,15 @@ pub fn init(log: &Log) -> anyhow::Result<()> {
 /// Starts logging, and traces if there is somebody to send them to.
 pub(crate) fn init_with(log: &Log, tracer: Option<Tracer>) -> anyhow::Result<()> {
     let (filter, changeable) = reload::Layer::new(directives(&log.filter)?);
-    let filter = filter.and(filter_fn(|metadata| metadata.target() != traces::TARGET));
-    let lines = tracing_subscriber::fmt::layer();
     let lines = match log.format {
-        LogFormat::Json => {
-            let lines = lines.with_writer(std::io::stderr);
-            lines.json().flatten_event(true).with_current_span(true).boxed()
-        }
+        LogFormat::Json => json_layer(std::io::stderr).with_filter(json_filter(filter)).boxed(),
         LogFormat::Text => {
             let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
             let writer = OneLine { writer: std::io::stderr, colours };
-            lines.with_writer(writer).with_ansi(colours).boxed()
+            let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(colours);
+            // A person sees what a line says of itself.
+            let records = filter_fn(|metadata| !metadata.is_span());
+            lines.with_filter(filter.and(records)).boxed()
         }
     };
     let spans = tracer.map(|tracer| {
@@ -50,11 +58,30 @@ pub(crate) fn init_with(log: &Log, tracer: Option<Tracer>) -> anyhow::Result<()>
         layer.with_filter(filter_fn(|metadata| metadata.target() == traces::TARGET))
     });
     tracing_subscriber::registry()
-        .with(lines.with_filter(filter))
+        .with(lines)
         .with(spans)
         .try_init()
         .map_err(|error| anyhow::anyhow!("logging cannot be started: {error}"))?;
     FILTER.set(changeable).map_err(|_| anyhow::anyhow!("logging was started before"))
+}
+
+/// Records as JSON.
+fn json_layer<S, W>(writer: W) -> impl Layer<S>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    W: for<'a> MakeWriter<'a> + 'static,
+{
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(false);
+    lines.event_format(JsonLines).fmt_fields(SpanIds)
+}
+
+/// What `records` lets pass, and of spans those that say whose work it is.
+fn json_filter<S: Subscriber>(records: impl Filter<S>) -> impl Filter<S> {
+    let ids = filter_fn(|metadata| {
+        metadata.is_span() && [traces::TARGET, about::TARGET].contains(&metadata.target())
+    });
+    let no_span = filter_fn(|metadata| !metadata.is_span());
+    ids.with_max_level_hint(LevelFilter::INFO).or(records.and(no_span))
 }
 
 /// Logs by other directives from now on.

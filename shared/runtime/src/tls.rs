@@ -3,6 +3,9 @@
 //! The provider of the cryptography is named here and not taken from the process, where nobody may have
 //! set one.
 
+mod client;
+mod fault;
+
 use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Arc;
@@ -14,6 +17,9 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, ClientConfig, ClientConnection, Error, RootCertStore};
+
+pub use client::ClientTls;
+pub use fault::TlsFault;
 
 /// The cryptography of all connections.
 pub(crate) fn provider() -> Arc<CryptoProvider> {

@@ -8,36 +8,32 @@
 //!
 //! On only when the standard variable `OTEL_EXPORTER_OTLP_ENDPOINT` (or `…_TRACES_ENDPOINT`) names a
 //! collector; the other `OTEL_*` variables of the SDK hold too: name, attributes, sampler, queue and
-//! batch bounds. When the collector is away spans are dropped, never waited for. The log does not
-//! show these spans.
+//! batch bounds. When the collector is away spans are dropped, never waited for. Of these spans the log
+//! shows the ids.
+
+mod collector;
 
 use anyhow::Context;
-use async_trait::async_trait;
-use axum::body::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::client::conn::http1;
-use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
+use collector::Collector;
 use opentelemetry::trace::{SpanContext, TraceContextExt, TracerProvider};
 use opentelemetry::{SpanId, TraceFlags, TraceId};
-use opentelemetry_http::{HttpClient, HttpError};
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{SdkTracerProvider, Tracer};
 use std::sync::OnceLock;
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tracing::{Span, field, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 use uuid::Uuid;
 
-/// The target of all spans here: the log leaves it out, and nothing else goes to the collector.
+/// The target of all spans here: nothing else goes to the collector.
 pub(crate) const TARGET: &str = "traces";
+
+/// The field of spans that names the trace of the request which set their work in motion.
+pub(crate) const ORIGIN: &str = "origin.trace_id";
 
 /// How long one export may take.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
-/// What a collector may answer at most.
-const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// Set once traces are on; to be flushed at the end.
 static PROVIDER: OnceLock<SdkTracerProvider> = OnceLock::new();
@@ -50,12 +46,10 @@ pub(crate) fn start(process: &'static str) -> anyhow::Result<Option<Tracer>> {
         .find(|endpoint| !endpoint.is_empty());
     let disabled = std::env::var("OTEL_SDK_DISABLED").is_ok_and(|value| value == "true");
     let Some(endpoint) = endpoint.filter(|_| !disabled) else { return Ok(None) };
-    if !endpoint.starts_with("http://") {
-        anyhow::bail!("OTEL_EXPORTER_OTLP_ENDPOINT {endpoint:?}: only http:// is spoken here");
-    }
+    let collector = Collector::at(&endpoint, |name| std::env::var(name).ok())?;
     let exporter = SpanExporter::builder()
         .with_http()
-        .with_http_client(Collector::new()?)
+        .with_http_client(collector)
         .with_protocol(Protocol::HttpBinary)
         .with_timeout(EXPORT_TIMEOUT)
         .build()
@@ -99,6 +93,7 @@ pub(crate) fn request(
         url.path = path,
         http.response.status_code = field::Empty,
         correlation_id = %correlation_id,
+        origin.trace_id = field::Empty,
     );
     if let Some(parent) = trace_parent.and_then(parse) {
         let context = opentelemetry::Context::new().with_remote_span_context(parent);
@@ -106,6 +101,11 @@ pub(crate) fn request(
         let _ = span.set_parent(context);
     }
     span
+}
+
+/// The trace of a request, which is known once its span is.
+pub(crate) fn belongs_to(span: &Span, trace_id: &str) {
+    span.record(ORIGIN, trace_id);
 }
 
 /// The end of a request.
@@ -121,14 +121,24 @@ pub fn step(name: &'static str, aggregate_id: Uuid) -> Span {
     info_span!(target: TARGET, "step", otel.name = name, aggregate_id = %aggregate_id)
 }
 
+/// An event that a consumer works on.
+#[derive(Debug, Clone, Copy)]
+pub struct Consumed<'a> {
+    /// Its aggregate.
+    pub aggregate_id: Uuid,
+    /// Its version.
+    pub version: u64,
+    /// Its stored type.
+    pub event_type: &'a str,
+    /// Of the request that brought it about.
+    pub correlation_id: Uuid,
+    /// The `traceparent` of that request.
+    pub trace_parent: Option<&'a str>,
+}
+
 /// A consumer's work on an event: a trace of its own, with a link to the one that made the event.
-pub fn consume(
-    consumer: &str,
-    aggregate_id: Uuid,
-    version: u64,
-    event_type: &str,
-    origin: Option<&str>,
-) -> Span {
+pub fn consume(consumer: &str, event: Consumed<'_>) -> Span {
+    let Consumed { aggregate_id, version, event_type, correlation_id, trace_parent } = event;
     let span = info_span!(
         target: TARGET,
         parent: None,
@@ -138,8 +148,10 @@ pub fn consume(
         consumer,
         aggregate_id = %aggregate_id,
         version,
+        correlation_id = %correlation_id,
+        origin.trace_id = trace_id(trace_parent, correlation_id),
     );
-    if let Some(origin) = origin.and_then(parse) {
+    if let Some(origin) = trace_parent.and_then(parse) {
         span.add_link(origin);
     }
     span
@@ -169,6 +181,15 @@ pub(crate) fn trace_parent(span: &Span) -> Option<String> {
     })
 }
 
+/// What a person searches for: the trace that a `traceparent` names, or the correlation id that stands for
+/// it when there is none.
+pub fn trace_id(trace_parent: Option<&str>, correlation_id: Uuid) -> String {
+    match trace_parent.and_then(|parent| parent.split('-').nth(1)) {
+        Some(trace_id) => trace_id.to_owned(),
+        None => correlation_id.simple().to_string(),
+    }
+}
+
 /// Reads a valid `traceparent`.
 fn parse(text: &str) -> Option<SpanContext> {
     let mut parts = text.split('-').skip(1);
@@ -177,50 +198,6 @@ fn parse(text: &str) -> Option<SpanContext> {
     let flags = TraceFlags::new(u8::from_str_radix(parts.next()?, 16).ok()?);
     let context = SpanContext::new(trace, span, flags, true, Default::default());
     context.is_valid().then_some(context)
-}
-
-/// A connection per export, made on the thread that exports, which is nobody else's.
-#[derive(Debug)]
-struct Collector {
-    runtime: tokio::runtime::Runtime,
-}
-
-impl Collector {
-    fn new() -> anyhow::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        Ok(Self { runtime: runtime.context("start the runtime of the exporter of traces")? })
-    }
-}
-
-#[async_trait]
-impl HttpClient for Collector {
-    async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        self.runtime.block_on(async { tokio::time::timeout(EXPORT_TIMEOUT, send(request)).await? })
-    }
-}
-
-async fn send(mut request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-    let authority = request.uri().authority().ok_or("a collector without address")?.clone();
-    let port = authority.port_u16().unwrap_or(80);
-    let stream = TcpStream::connect((authority.host(), port)).await?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let path = request.uri().path_and_query().ok_or("a collector without path")?;
-    let path = path.as_str().parse()?;
-    *request.uri_mut() = path;
-    request.headers_mut().insert(hyper::header::HOST, authority.as_str().parse()?);
-    let exchange = async {
-        let (head, body) = sender.send_request(request.map(Full::new)).await?.into_parts();
-        let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await?.to_bytes();
-        Ok(Response::from_parts(head, body))
-    };
-    tokio::select! {
-        biased;
-        answer = exchange => answer,
-        ended = connection => {
-            ended?;
-            Err("the collector closed the connection before its answer".into())
-        }
-    }
 }
 
 #[cfg(test)]

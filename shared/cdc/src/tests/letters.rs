@@ -201,7 +201,7 @@ async fn a_takeover_finishes_what_was_released() {
     let id = aggregate(1);
     let recorder = Recorder::new("c", &world);
     world.append(id, 5);
-    let event = EventName { event_id: None, event_type: None, aggregate_id: id, version: 1 };
+    let event = EventName::unread(id, 1);
     let refusal = Refusal { event, class: ErrorClass::Poison, error: "once".to_owned() };
     world.put_letter("c", id, refusal, LetterState::Released);
     let sequencer = sequencer(&world, vec![recorder], &CdcConfig::default());
@@ -221,7 +221,7 @@ async fn poison_while_a_release_is_finished_blocks_again() {
     let poison = Poison::new();
     let recorder = poison.recorder(&world, id, 3);
     world.append(id, 5);
-    let event = EventName { event_id: None, event_type: None, aggregate_id: id, version: 1 };
+    let event = EventName::unread(id, 1);
     let refusal = Refusal { event, class: ErrorClass::Poison, error: "once".to_owned() };
     world.put_letter("c", id, refusal, LetterState::Released);
     let sequencer = sequencer(&world, vec![recorder], &CdcConfig::default());

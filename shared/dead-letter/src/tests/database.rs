@@ -106,8 +106,7 @@ pub(super) fn refusal(key: &Key, version: u64) -> Refusal {
     let event = EventName {
         event_id: Some(Uuid::from_u128(version.into())),
         event_type: Some("OrderCreated".to_owned()),
-        aggregate_id: key.aggregate_id,
-        version,
+        ..EventName::unread(key.aggregate_id, version)
     };
     Refusal { event, class: ErrorClass::Poison, error: "decode: no such field".to_owned() }
 }

@@ -268,7 +268,7 @@ fn lost() -> LetterError {
 pub(super) fn name(aggregate_id: Uuid, version: u64) -> EventName {
     let event_id = Some(Uuid::from_u128(aggregate_id.as_u128() ^ u128::from(version)));
     let event_type = Some("OrderCreated".to_owned());
-    EventName { event_id, event_type, aggregate_id, version }
+    EventName { event_id, event_type, aggregate_id, version, origin: None }
 }
 
 #[async_trait]

@@ -70,10 +70,7 @@ impl RequestContext {
     /// What a person searches for: the trace, or what stands for it when there is none.
     #[must_use]
     pub fn trace_id(&self) -> String {
-        match self.trace_parent.as_deref().and_then(|parent| parent.split('-').nth(1)) {
-            Some(trace_id) => trace_id.to_owned(),
-            None => self.correlation_id.simple().to_string(),
-        }
+        traces::trace_id(self.trace_parent.as_deref(), self.correlation_id)
     }
 }
 
@@ -96,14 +93,18 @@ pub async fn in_context(State(terms): State<Terms>, mut request: Request, next: 
         trace_parent: traces::trace_parent(&span).or(clients),
         principal: principal.as_ref().ok().cloned().flatten(),
     };
-    let response = match given.and(principal) {
-        Ok(_) => {
-            request.extensions_mut().insert(context.clone());
-            next.run(request).instrument(span.clone()).await
-        }
-        Err(problem) => problem.into_response(),
+    traces::belongs_to(&span, &context.trace_id());
+    let answer = async {
+        let response = match given.and(principal) {
+            Ok(_) => {
+                request.extensions_mut().insert(context.clone());
+                next.run(request).await
+            }
+            Err(problem) => problem.into_response(),
+        };
+        documented(response, &context, terms.outcome)
     };
-    let mut response = documented(response, &context, terms.outcome);
+    let mut response = answer.instrument(span.clone()).await;
     traces::answered(&span, response.status().as_u16());
     if let Some(wait) = wait {
         let applied = HeaderValue::from_str(&format!("wait={}", wait.as_secs()));

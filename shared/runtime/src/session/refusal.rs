@@ -4,7 +4,7 @@
 
 use std::io;
 
-use rustls::{AlertDescription, Error as TlsError};
+use rustls::Error as TlsError;
 use scylla::errors::{
     BrokenConnectionError, BrokenConnectionErrorKind, ConnectionError, ConnectionPoolError,
     ConnectionSetupRequestErrorKind, DbError, FrameHeaderParseError, MetadataError,
@@ -12,7 +12,7 @@ use scylla::errors::{
 };
 
 use super::ScyllaConfig;
-use crate::tls::CertificateFault;
+use crate::tls::{CertificateFault, TlsFault};
 
 /// The error, with the key to look at before it where one can be named.
 pub(super) fn explained(config: &ScyllaConfig, error: NewSessionError) -> anyhow::Error {
@@ -80,37 +80,21 @@ fn of_io(config: &ScyllaConfig, error: &io::Error) -> Option<&'static str> {
 }
 
 fn of_tls(config: &ScyllaConfig, error: &TlsError) -> &'static str {
-    if let Some(fault) = CertificateFault::of(error) {
-        return match fault {
-            CertificateFault::OtherName => {
-                "the certificate of the node is neither for its address nor for a host name of \
-                 scylla.nodes"
-            }
-            CertificateFault::NotNow => {
-                "the certificate of the node, or one in scylla.tls_ca_file, is not valid at this \
-                 time"
-            }
-            CertificateFault::OtherAuthority => {
-                "the certificate of the node is of no authority in scylla.tls_ca_file"
-            }
-        };
-    }
-    match error {
-        TlsError::AlertReceived(AlertDescription::CertificateRequired) => {
-            "the node demands a certificate: scylla.tls_cert_file"
+    match TlsFault::of_tls(error) {
+        Some(TlsFault::Certificate(CertificateFault::OtherName)) => {
+            "the certificate of the node is neither for its address nor for a host name of \
+             scylla.nodes"
         }
-        TlsError::AlertReceived(
-            AlertDescription::AccessDenied
-            | AlertDescription::BadCertificate
-            | AlertDescription::CertificateExpired
-            | AlertDescription::CertificateRevoked
-            | AlertDescription::CertificateUnknown
-            | AlertDescription::DecryptError
-            | AlertDescription::UnknownCA
-            | AlertDescription::UnsupportedCertificate,
-        ) => "the node refuses the certificate in scylla.tls_cert_file",
-        TlsError::InvalidMessage(_) => "the node does not speak TLS there: scylla.tls",
-        _ => hung_up(config),
+        Some(TlsFault::Certificate(CertificateFault::NotNow)) => {
+            "the certificate of the node, or one in scylla.tls_ca_file, is not valid at this time"
+        }
+        Some(TlsFault::Certificate(CertificateFault::OtherAuthority)) => {
+            "the certificate of the node is of no authority in scylla.tls_ca_file"
+        }
+        Some(TlsFault::Demanded) => "the node demands a certificate: scylla.tls_cert_file",
+        Some(TlsFault::Refused) => "the node refuses the certificate in scylla.tls_cert_file",
+        Some(TlsFault::OtherProtocol) => "the node does not speak TLS there: scylla.tls",
+        None => hung_up(config),
     }
 }
 

@@ -79,23 +79,10 @@ fn colour(text: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::Kept;
     use super::*;
-    use std::sync::{Arc, Mutex};
     use tracing::{error, info};
     use tracing_subscriber::layer::SubscriberExt;
-
-    #[derive(Clone, Default)]
-    struct Kept(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Kept {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().expect("nobody panics with it").write(bytes)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
 
     #[test]
     fn nobody_writes_a_line_of_his_own() {
@@ -109,7 +96,7 @@ mod tests {
             error!(error = %hostile, quoted = hostile, "{hostile}");
             info!("next");
         });
-        let text = String::from_utf8(kept.0.lock().expect("nobody panics").clone()).expect("UTF-8");
+        let text = kept.text();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 2, "{text}");
         assert!(!text.contains(['\r', '\x1b']), "{text:?}");

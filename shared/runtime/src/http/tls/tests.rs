@@ -7,17 +7,15 @@ use std::time::Duration;
 use crate::certificates::{Authority, Folder};
 use axum::Router;
 use axum::routing::get;
-use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::*;
 use crate::http::HttpServer;
 use crate::http::metrics::METRICS;
+use crate::tls::{CertificateFault, ClientTls, TlsFault};
 
 /// For what comes at once on an idle machine.
 const SOON: Duration = Duration::from_secs(20);
@@ -52,25 +50,18 @@ impl Port {
 
     /// One request over TLS, with the certificate of that name if there is one.
     async fn ask(&self, own: Option<&str>) -> anyhow::Result<String> {
-        let connector = TlsConnector::from(Arc::new(self.client(own)?));
-        let name = ServerName::try_from("127.0.0.1")?;
         let stream = TcpStream::connect(self.address).await?;
-        let mut stream = connector.connect(name, stream).await?;
+        let mut stream = self.client(own)?.encrypt("127.0.0.1", stream).await?;
         stream.write_all(REQUEST).await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;
         Ok(answer)
     }
 
-    fn client(&self, own: Option<&str>) -> anyhow::Result<ClientConfig> {
-        let ca = authorities("ca", &file(&self.folder, "ca.crt"))?;
-        let builder = ClientConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(ca);
-        let Some(own) = own else { return Ok(builder.with_no_client_auth()) };
-        let files = ["crt", "key"].map(|kind| file(&self.folder, &format!("{own}.{kind}")));
-        let own = certified_key(["crt", "key"], [&files[0], &files[1]], &provider())?;
-        Ok(builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(own))))
+    fn client(&self, own: Option<&str>) -> anyhow::Result<ClientTls> {
+        let of_own = |kind| own.map(|own| file(&self.folder, &format!("{own}.{kind}")));
+        let [cert, key] = ["crt", "key"].map(|kind| of_own(kind).unwrap_or_default());
+        ClientTls::open(["ca", "crt", "key"], [&file(&self.folder, "ca.crt"), &cert, &key])
     }
 
     /// What comes back for bytes that are sent as they are.
@@ -153,7 +144,8 @@ async fn what_the_files_hold_now_is_what_counts() {
     let others = Authority::new("others");
     port.folder.identity("server", &others.issue(&["127.0.0.1"]));
     let error = port.ask(None).await.expect_err("of another authority");
-    assert!(format!("{error:#}").contains("UnknownIssuer"), "{error:#}");
+    let fault = TlsFault::Certificate(CertificateFault::OtherAuthority);
+    assert_eq!(TlsFault::of(error.as_ref()), Some(fault), "{error:#}");
     // Garbage is not taken.
     port.folder.write("server.crt", "garbage");
     port.folder.authority("ca.crt", &others);
