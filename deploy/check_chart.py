@@ -4,6 +4,7 @@ labels, and who scales what.
 usage: check_chart.py RENDERED.yaml
 """
 
+import os
 import re
 import sys
 
@@ -49,6 +50,10 @@ def check_pod(name, pod):
         expect("memory" in resources.get("limits", {}), f"{name} has no limit of memory")
         expect(re.search(r"(:[\w.-]+|@sha256:\w{64})$", container["image"]), f"{name}: {container['image']}")
         expect(not container["image"].endswith(":latest"), f"{name} runs the latest image")
+        told = [a.rsplit("=", 1)[-1] for a in container.get("args", [])] + [e["value"] for e in container.get("env", [])]
+        mounts = {mount["mountPath"] for mount in container.get("volumeMounts", [])}
+        for path in (text for text in told if text.startswith("/run/secrets/")):
+            expect(os.path.dirname(path) in mounts, f"{name} is told of {path}, which is not mounted")
 
 
 def check_deployment(one, scalers, budgets):

@@ -87,7 +87,7 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- with .root.Values.tracing.endpoint -}}
 {{- $_ := set $environment "OTEL_EXPORTER_OTLP_ENDPOINT" . -}}
 {{- end -}}
-{{- if has .program (list "outbox-relay" "dlq-retrier" "esctl") -}}
+{{- if has .program (list "outbox-relay" "dlq-retrier" "esctl" "dev-stack") -}}
 {{- $kafka := .root.Values.kafka -}}
 {{- $_ := set $environment "APP__KAFKA__BROKERS" (include "platform.brokers" .root) -}}
 {{- if $kafka.existingSecret -}}
@@ -175,7 +175,10 @@ priorityClassName: {{ . }}
 {{- if and (has .program (list "command-api" "query-api")) .root.Values.http.tls.enabled }}
 - {name: http-tls, secret: {{ required "http.tls.enabled needs http.tls.existingSecret" .root.Values.http.tls.existingSecret }}, path: /run/secrets/http}
 {{- end }}
-{{- if has .program (list "outbox-relay" "dlq-retrier" "esctl") }}
+{{- if and (eq .program "dev-stack") .root.Values.http.tls.enabled }}
+- {name: http-client-tls, secret: {{ required "http.tls.enabled needs tests.tls.existingSecret, or tests.enabled=false" .root.Values.tests.tls.existingSecret }}, path: /run/secrets/http}
+{{- end }}
+{{- if has .program (list "outbox-relay" "dlq-retrier" "esctl" "dev-stack") }}
 {{- if $kafka.existingSecret }}
 - {name: kafka-credentials, secret: {{ $kafka.existingSecret }}, path: /run/secrets/kafka}
 {{- end }}

@@ -41,7 +41,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     // The workers are its children, not its crates.
-    ("dev-stack", &["messaging"]),
+    ("dev-stack", &["messaging", "runtime"]),
     ("system-tests", &["dev-stack", "domain", "event-store", "messaging"]),
     // Models of the protocols, not of the code.
     ("protocol-models", &[]),
@@ -61,8 +61,8 @@ const HEAVY: &[(&str, &[&str])] = &[
     ("stateright", &["protocol-models"]),
     ("opentelemetry-otlp", &["runtime"]),
     // Both ends of an encrypted connection, and nobody in between.
-    ("rustls", &["embedded-scylla", "runtime", "system-tests"]),
-    ("tokio-rustls", &["embedded-scylla", "runtime", "system-tests"]),
+    ("rustls", &["embedded-scylla", "runtime"]),
+    ("tokio-rustls", &["embedded-scylla", "runtime"]),
     ("rcgen", &["embedded-scylla", "messaging", "runtime", "system-tests"]),
 ];
 

@@ -1,6 +1,8 @@
 //! The commands that the README names.
 
+use crate::certificates::{Authority, Folder};
 use anyhow::Context;
+use dev_stack::Whom;
 use harness::{Machine, Plan, World, binaries};
 use serde_json::Value;
 use std::path::Path;
@@ -71,16 +73,25 @@ async fn the_demo_verifies_every_hop_and_leaves_nothing_behind() -> anyhow::Resu
     Ok(())
 }
 
-/// The last line that a command of `dev-stack` prints when it is told where a running system is.
-async fn elsewhere(world: &World, command: &[&str]) -> anyhow::Result<Value> {
+/// A command of `dev-stack` that is told where a running system is.
+pub(crate) async fn elsewhere(
+    world: &World,
+    scheme: &str,
+    command: &[&str],
+) -> anyhow::Result<Command> {
     let addresses = world.stack.addresses();
-    let output = Command::new(binaries().await?.path("dev-stack"))
-        .args(command)
-        .args(["--json", "--command-api", &addresses.command_url()])
-        .args(["--query-api", &addresses.query_url(), "--scylla", &addresses.engine])
-        .args(["--brokers", &addresses.broker])
-        .output()
-        .await?;
+    let commands = format!("{scheme}://{}", addresses.command_apis[0].0);
+    let queries = format!("{scheme}://{}", addresses.query_api);
+    let mut program = Command::new(binaries().await?.path("dev-stack"));
+    program.args(command).args(["--json", "--command-api", &commands, "--query-api", &queries]);
+    program.env("SCYLLA_NODES", &addresses.engine).env("REDPANDA_BROKERS", &addresses.broker);
+    program.kill_on_drop(true);
+    Ok(program)
+}
+
+/// The last line that it prints.
+pub(crate) async fn reported(mut program: Command) -> anyhow::Result<Value> {
+    let output = program.output().await?;
     let told = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{told}\n{}", String::from_utf8_lossy(&output.stderr));
     Ok(serde_json::from_str(told.lines().last().unwrap_or_default())?)
@@ -92,12 +103,91 @@ async fn the_demo_runs_against_a_system_that_is_up_and_in_use() -> anyhow::Resul
     let world = World::start(Plan::default()).await?;
     // The second time there are records of others on the topics.
     for _ in 0..2 {
-        let report = elsewhere(&world, &["demo"]).await?;
+        let report = reported(elsewhere(&world, "http", &["demo"]).await?).await?;
         assert_eq!((&report["ok"], &report["topic_events"]), (&true.into(), &8.into()), "{report}");
     }
-    let report = elsewhere(&world, &["load", "--rate", "10", "--seconds", "2"]).await?;
+    let load = elsewhere(&world, "http", &["load", "--rate", "10", "--seconds", "2"]).await?;
+    let report = reported(load).await?;
     let counts = ["answer_ms", "topic_ms", "visible_ms"].map(|of| report[of]["count"].as_u64());
     assert_eq!(counts, [Some(20), Some(20), Some(4)], "{report}");
+    world.finish().await
+}
+
+const USER: &str = "platform";
+const PASSWORD: &str = "canary-2f6b";
+
+/// A system whose engine and APIs demand TLS and certificates, and the engine a password too; and what whoever comes to
+/// the engine is told of it.
+fn encrypted(folder: &Folder, authority: &Authority) -> (Plan, [(String, String); 6]) {
+    let path = |file: &str| folder.path().join(file).display().to_string();
+    folder.authority("ca.crt", authority);
+    folder.identity("server", &authority.issue(&["127.0.0.1"]));
+    folder.identity("client", &authority.issue(&["client"]));
+    folder.write("users", &format!("{USER}:{PASSWORD}\n"));
+    folder.write("password", PASSWORD);
+    folder.write("wrong", "wrong");
+    let scylla = [
+        ("USERNAME", USER.to_owned()),
+        ("PASSWORD_FILE", path("password")),
+        ("TLS", true.to_string()),
+        ("TLS_CA_FILE", path("ca.crt")),
+        ("TLS_CERT_FILE", path("client.crt")),
+        ("TLS_KEY_FILE", path("client.key")),
+    ];
+    let scylla = scylla.map(|(key, value)| (format!("APP__SCYLLA__{key}"), value));
+    let http = [
+        ("TLS_CERT_FILE", "server.crt"),
+        ("TLS_KEY_FILE", "server.key"),
+        ("CLIENT_CA_FILE", "ca.crt"),
+    ];
+    let http = http.map(|(key, file)| (format!("APP__HTTP__{key}"), path(file)));
+    let mut env_of = Vec::new();
+    for (program, told) in [("esctl", &scylla[..]), ("command-api", &http), ("query-api", &http)] {
+        let told = told.iter().cloned();
+        env_of.extend(told.map(|(name, value)| (Whom::Program(program), name, value)));
+    }
+    let engine = [
+        ("--tls-cert", "server.crt"),
+        ("--tls-key", "server.key"),
+        ("--client-ca", "ca.crt"),
+        ("--password-file", "users"),
+    ];
+    let engine = engine.into_iter().flat_map(|(flag, file)| [flag.to_owned(), path(file)]);
+    let plan = Plan { env: scylla.to_vec(), env_of, engine: engine.collect(), ..Plan::default() };
+    (plan, scylla)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demo_comes_in_where_all_is_encrypted_and_says_what_keeps_it_out() -> anyhow::Result<()>
+{
+    let (authority, folder) = (Authority::new("platform"), Folder::new());
+    let (plan, scylla) = encrypted(&folder, &authority);
+    let path = |file: &str| folder.path().join(file).display().to_string();
+    let (ca, cert, key) = (path("ca.crt"), path("client.crt"), path("client.key"));
+    let others = folder.authority("others.crt", &Authority::new("others")).display().to_string();
+    let world = World::start(plan).await?;
+
+    let known = ["demo", "--cert-file", &cert, "--key-file", &key, "--ca-file"];
+    let with_ca = |ca| [&known[..], &[ca]].concat();
+    let mut demo = elsewhere(&world, "https", &with_ca(&ca)).await?;
+    demo.envs(scylla.clone());
+    let report = reported(demo).await?;
+    assert_eq!((&report["ok"], &report["topic_events"]), (&true.into(), &8.into()), "{report}");
+
+    let scylla_ca = ("APP__SCYLLA__TLS_CA_FILE", others.clone());
+    let password = ("APP__SCYLLA__PASSWORD_FILE", path("wrong"));
+    for (command, variable, named) in [
+        (with_ca(&others), None, "of no authority in --ca-file"),
+        (vec!["demo"], None, "--ca-file does not name"),
+        (with_ca(&ca), Some(scylla_ca), "of no authority in scylla.tls_ca_file"),
+        (with_ca(&ca), Some(password), "scylla.password_file"),
+    ] {
+        let mut demo = elsewhere(&world, "https", &command).await?;
+        let output = demo.envs(scylla.clone()).envs(variable).output().await?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(1) && said.contains(named), "{named}: {said}");
+        assert!(!said.contains(PASSWORD), "{said}");
+    }
     world.finish().await
 }
 

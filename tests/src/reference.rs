@@ -8,8 +8,15 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// The programs that have a configuration, in the order of the documentation.
-pub const CONFIGURED: [&str; 6] =
-    ["command-api", "query-api", "projection-worker", "outbox-relay", "dlq-retrier", "esctl"];
+pub const CONFIGURED: [&str; 7] = [
+    "command-api",
+    "query-api",
+    "projection-worker",
+    "outbox-relay",
+    "dlq-retrier",
+    "esctl",
+    "dev-stack",
+];
 
 /// One key of a program, as far as it matters here.
 #[derive(Debug, Clone, Deserialize)]

@@ -1,55 +1,140 @@
-//! Where a system is that runs already, as arguments.
+//! A system that runs already: where it is, and what is done with it.
+//!
+//! Its APIs are arguments, its stores are those of the configuration.
 
-use anyhow::Context;
+use crate::settings::Settings;
+use anyhow::bail;
 use clap::Args;
-use dev_stack::demo::{Doors, KEYSPACE, Login};
-use std::path::PathBuf;
+use dev_stack::demo::{self, Doors, Narrator};
+use dev_stack::http::HttpClient;
+use dev_stack::{bench, wait_for};
+use hyper::Uri;
+use runtime::tls::{CertificateFault, TlsFault};
+use std::error::Error;
+use std::time::Duration;
+use uuid::Uuid;
 
-/// Other clients may use it at the same time.
+/// How long a system that was just started may take to answer.
+const UP_LIMIT: Duration = Duration::from_secs(60);
+
+/// Other clients may use it at the same time. Its database and its broker are in the configuration.
 #[derive(Args)]
 pub(crate) struct Elsewhere {
-    /// Base URL of command-api.
-    #[arg(long, required = false, requires_all = ["query_api", "scylla", "brokers"])]
+    /// Base URL of command-api, http or https. ScyllaDB and Kafka are those of the configuration.
+    #[arg(long, required = false, requires = "query_api", value_name = "URL", value_parser = base_url)]
     command_api: String,
     /// Base URL of query-api.
-    #[arg(long, required = false, requires = "command_api")]
+    #[arg(long, required = false, requires = "command_api", value_name = "URL", value_parser = base_url)]
     query_api: String,
-    /// `host:port` of nodes of ScyllaDB, separated by commas.
-    #[arg(long, value_delimiter = ',', requires = "command_api")]
-    scylla: Vec<String>,
-    /// Its keyspace, if it is not event_platform.
-    #[arg(long, requires = "command_api")]
-    keyspace: Option<String>,
-    /// The role to look into ScyllaDB with, where it asks for one.
-    #[arg(long, requires = "scylla_password_file")]
-    scylla_username: Option<String>,
-    /// The file with its password.
-    #[arg(long, requires = "scylla_username")]
-    scylla_password_file: Option<PathBuf>,
-    /// `host:port` of Kafka brokers, separated by commas.
-    #[arg(long, value_delimiter = ',', requires = "command_api")]
-    brokers: Vec<String>,
+    /// For https: the authorities of the certificates that the APIs show, PEM.
+    #[arg(long, requires = "command_api", value_name = "FILE")]
+    ca_file: Option<String>,
+    /// For APIs that demand a certificate: the one to show and those up to its authority, PEM.
+    #[arg(long, requires_all = ["ca_file", "key_file"], value_name = "FILE")]
+    cert_file: Option<String>,
+    /// The private key of that certificate, PEM.
+    #[arg(long, requires = "cert_file", value_name = "FILE")]
+    key_file: Option<String>,
+}
+
+/// A URL to which paths can be appended.
+fn base_url(text: &str) -> Result<String, String> {
+    let url: Uri = text.parse().map_err(|error| format!("{error}"))?;
+    match url.scheme_str() {
+        Some("http" | "https") => Ok(url.to_string().trim_end_matches('/').to_owned()),
+        _ => Err("does not begin with http:// or https://".to_owned()),
+    }
 }
 
 impl Elsewhere {
-    /// As the demo and the load take it; reads the password.
-    pub(crate) fn doors(self) -> anyhow::Result<Doors> {
-        let scylla_login = match (self.scylla_username, self.scylla_password_file) {
-            (Some(username), Some(file)) => {
-                let password = std::fs::read_to_string(&file)
-                    .with_context(|| format!("read the password in {}", file.display()))?;
-                Some(Login { username, password: password.trim_end().to_owned() })
-            }
-            _ => None,
-        };
+    /// As the demo and the load take it; reads certificates.
+    pub(crate) fn doors(self, settings: Settings) -> anyhow::Result<Doors> {
         Ok(Doors {
+            http: self.http()?,
             commands: self.command_api,
             queries: self.query_api,
-            scylla_nodes: self.scylla,
-            keyspace: self.keyspace.unwrap_or_else(|| KEYSPACE.to_owned()),
-            scylla_login,
-            brokers: self.brokers,
+            scylla: settings.scylla,
+            kafka: settings.kafka,
             is_shared: true,
         })
     }
+
+    fn http(&self) -> anyhow::Result<HttpClient> {
+        let is_encrypted = |url: &String| url.starts_with("https:");
+        let encrypted = [&self.command_api, &self.query_api].into_iter().any(is_encrypted);
+        match (&self.ca_file, encrypted) {
+            (None, false) => Ok(HttpClient::default()),
+            (None, true) => bail!("a URL is https, and --ca-file does not name its authorities"),
+            // Who names certificates does not expect to be readable by everybody.
+            (Some(_), false) => bail!("--ca-file is named, and no URL is https"),
+            (Some(ca), true) => {
+                let [cert, key] = [&self.cert_file, &self.key_file]
+                    .map(|file| file.as_deref().unwrap_or_default());
+                let flags = ["--ca-file", "--cert-file", "--key-file"];
+                HttpClient::with_tls(flags, [ca, cert, key])
+            }
+        }
+    }
+}
+
+/// The order lifecycle.
+pub(crate) async fn demo(doors: &Doors, json: bool) -> anyhow::Result<()> {
+    answering(doors).await?;
+    let report = demo::run(doors, &Narrator { speaks: !json }).await?;
+    if json {
+        println!("{}", serde_json::to_string(&report)?);
+    }
+    Ok(())
+}
+
+/// A steady load.
+pub(crate) async fn load(
+    doors: Doors,
+    json: bool,
+    rate: u64,
+    length: Duration,
+) -> anyhow::Result<()> {
+    answering(&doors).await?;
+    let latencies = bench::steady(doors, rate, length).await?;
+    if json {
+        println!("{}", serde_json::to_string(&latencies)?);
+    } else {
+        print!("{latencies}");
+    }
+    Ok(())
+}
+
+/// Waits until both APIs answer: the system may be on its way up still.
+async fn answering(doors: &Doors) -> anyhow::Result<()> {
+    for url in [&doors.commands, &doors.queries] {
+        let asked = format!("{url}/v1/orders/{}", Uuid::nil());
+        wait_for(&format!("{url} to answer"), UP_LIMIT, || async {
+            let Err(error) = doors.http.get(&asked).await else { return Ok(Ok(())) };
+            match advice(error.as_ref()) {
+                // No certificate gets better by waiting.
+                Some(advice) => Ok(Err(error.context(advice))),
+                None => Err(format!("{error:#}")),
+            }
+        })
+        .await??;
+    }
+    Ok(())
+}
+
+/// Which flag to look at, where one can be named.
+fn advice(error: &(dyn Error + 'static)) -> Option<&'static str> {
+    Some(match TlsFault::of(error)? {
+        TlsFault::Certificate(CertificateFault::OtherName) => {
+            "the API's certificate is not for the host of its URL, --command-api or --query-api"
+        }
+        TlsFault::Certificate(CertificateFault::NotNow) => {
+            "the API's certificate, or one in --ca-file, is not valid at this time"
+        }
+        TlsFault::Certificate(CertificateFault::OtherAuthority) => {
+            "the API's certificate is of no authority in --ca-file"
+        }
+        TlsFault::Demanded => "the API demands a certificate: --cert-file",
+        TlsFault::Refused => "the API refuses the certificate in --cert-file",
+        TlsFault::OtherProtocol => "the API does not speak TLS there: its URL may have to be http",
+    })
 }

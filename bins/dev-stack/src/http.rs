@@ -1,13 +1,16 @@
 //! A small HTTP client for the demo, the benchmark and the tests.
 
+mod connector;
+
 use anyhow::Context;
 use bytes::Bytes;
+use connector::Connector;
 use http_body_util::{BodyExt, Full};
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use runtime::tls::ClientTls;
 use serde_json::Value;
 use std::time::Duration;
 
@@ -38,9 +41,9 @@ impl Answer {
 }
 
 /// Talks HTTP/1.1 over kept-alive connections. Cheap to clone.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct HttpClient {
-    client: Client<HttpConnector, Full<Bytes>>,
+    client: Client<Connector, Full<Bytes>>,
     timeout: Duration,
 }
 
@@ -53,10 +56,18 @@ impl Default for HttpClient {
 impl HttpClient {
     /// A client whose requests take at most so long.
     pub fn with_timeout(timeout: Duration) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(Duration::from_secs(5)));
-        Self { client: Client::builder(TokioExecutor::new()).build(connector), timeout }
+        Self::new(None, timeout)
+    }
+
+    /// A client that speaks `https` too, with the PEM files of authorities, own certificate and private key; without
+    /// the last two, both empty, it shows none. Errs with the one of `names` whose file is at fault.
+    pub fn with_tls(names: [&str; 3], files: [&str; 3]) -> anyhow::Result<Self> {
+        Ok(Self::new(Some(ClientTls::open(names, files)?), REQUEST_TIMEOUT))
+    }
+
+    fn new(tls: Option<ClientTls>, timeout: Duration) -> Self {
+        let client = Client::builder(TokioExecutor::new()).build(Connector::new(tls));
+        Self { client, timeout }
     }
 
     /// `GET url`

@@ -1,11 +1,14 @@
-//! Starts the whole system on this machine and shows it at work.
+//! Starts the whole system on this machine and shows it at work, or one that runs elsewhere.
 
 mod elsewhere;
+mod settings;
 mod up;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use elsewhere::Elsewhere;
+use runtime::config::{ConfigArguments, Loaded};
+use settings::Settings;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -14,6 +17,8 @@ use std::time::Duration;
 #[derive(Parser)]
 #[command(version, about)]
 struct Arguments {
+    #[command(flatten)]
+    config: ConfigArguments,
     /// Keep data here between runs, topics included. Without it everything lives in a temporary
     /// folder and ends with the run.
     #[arg(long, global = true)]
@@ -25,7 +30,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Run the order lifecycle on free ports in a temporary folder, verify every hop, and end. With
-    /// addresses, against a system that runs already.
+    /// URLs, against a system that runs already, whose stores the configuration names.
     Demo {
         /// Print one JSON object as the last line instead of the story.
         #[arg(long)]
@@ -70,11 +75,18 @@ enum Command {
     },
 }
 
+/// The configuration of this program as it was when it was compiled.
+const DEFAULTS: &str = include_str!("../../../config/dev-stack.toml");
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    let loaded = match arguments.config.load::<Settings>("dev-stack", DEFAULTS) {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let result = runtime.context("start the runtime").and_then(|runtime| {
-        let result = runtime.block_on(run(arguments));
+        let result = runtime.block_on(run(arguments, loaded));
         // A thread that reads standard input may never return.
         runtime.shutdown_background();
         result
@@ -82,25 +94,41 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("dev-stack: {error:#}");
+            eprintln!("dev-stack: {}", runtime::chain(error.as_ref()));
             ExitCode::FAILURE
         }
     }
 }
 
-async fn run(arguments: Arguments) -> anyhow::Result<()> {
+async fn run(arguments: Arguments, loaded: Loaded<Settings>) -> anyhow::Result<()> {
+    let Loaded { shell, config: settings, .. } = loaded;
+    // The log is of the clients of a system elsewhere: the children of a stack have their own.
+    let doors = |elsewhere: Elsewhere| {
+        runtime::telemetry::init(&shell.log)?;
+        elsewhere.doors(settings)
+    };
     match arguments.command {
         None => up::up(arguments.data_dir).await,
         Some(Command::Demo { json, elsewhere: None }) => up::demo(arguments.data_dir, json).await,
         Some(Command::Demo { json, elsewhere: Some(elsewhere) }) => {
-            up::demo_elsewhere(&elsewhere.doors()?, json).await
+            elsewhere::demo(&doors(elsewhere)?, json).await
         }
         Some(Command::Bench { json, seconds, idle_seconds }) => {
             up::bench(arguments.data_dir, json, seconds, idle_seconds).await
         }
         Some(Command::Load { json, rate, seconds, elsewhere }) => {
-            up::load(elsewhere.doors()?, json, rate, Duration::from_secs(seconds)).await
+            elsewhere::load(doors(elsewhere)?, json, rate, Duration::from_secs(seconds)).await
         }
         Some(Command::Broker { listen, database }) => up::broker(listen.into(), &database).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_refuses_what_is_bad() {
+        runtime::config::testing::assert_refuses_what_is_bad::<Settings>("dev-stack", DEFAULTS);
     }
 }

@@ -1,21 +1,15 @@
 //! The commands of the program: bring the stack up, use it, take it down.
 
 use anyhow::Context;
-use dev_stack::demo::{self, Doors, Narrator};
-use dev_stack::http::HttpClient;
+use dev_stack::demo::{self, Narrator};
 use dev_stack::{
     Addresses, Binaries, Detours, Output, Replicas, Stack, StackOptions, bench as benchmark,
-    wait_for,
 };
 use futures::StreamExt;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_tokio::Signals;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
-
-/// How long a system that was just started may take to answer.
-const UP_LIMIT: Duration = Duration::from_secs(60);
 
 /// A folder for a run's data: the one that was named, or a temporary one that ends with the run.
 struct Folder {
@@ -131,47 +125,6 @@ pub(crate) async fn demo(data_dir: Option<PathBuf>, json: bool) -> anyhow::Resul
             .context("interrupted before the demo was through")?;
     if json {
         println!("{}", serde_json::to_string(&report)?);
-    }
-    Ok(())
-}
-
-/// Waits until both APIs of a system that runs already answer: it may be on its way up still.
-async fn answering(doors: &Doors) -> anyhow::Result<()> {
-    let http = HttpClient::default();
-    for url in [&doors.commands, &doors.queries] {
-        wait_for(&format!("{url} to answer"), UP_LIMIT, || async {
-            http.get(&format!("{url}/v1/orders/{}", uuid::Uuid::nil()))
-                .await
-                .map_err(|e| format!("{e:#}"))
-        })
-        .await?;
-    }
-    Ok(())
-}
-
-/// The demo against a system that runs already.
-pub(crate) async fn demo_elsewhere(doors: &Doors, json: bool) -> anyhow::Result<()> {
-    answering(doors).await?;
-    let report = demo::run(doors, &Narrator { speaks: !json }).await?;
-    if json {
-        println!("{}", serde_json::to_string(&report)?);
-    }
-    Ok(())
-}
-
-/// A steady load on a system that runs already.
-pub(crate) async fn load(
-    doors: Doors,
-    json: bool,
-    rate: u64,
-    length: Duration,
-) -> anyhow::Result<()> {
-    answering(&doors).await?;
-    let latencies = benchmark::steady(doors, rate, length).await?;
-    if json {
-        println!("{}", serde_json::to_string(&latencies)?);
-    } else {
-        print!("{latencies}");
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ mod credentials;
 mod refusal;
 mod tls;
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use schemars::JsonSchema;
 use scylla::client::execution_profile::ExecutionProfile;
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
+use scylla::client::{Compression, PoolSize};
 use scylla::policies::load_balancing::DefaultPolicy;
 use scylla::response::query_result::QueryResult;
 use scylla::statement::{Consistency, SerialConsistency};
@@ -57,6 +59,14 @@ pub struct ScyllaConfig {
     pub tls_cert_file: String,
     /// The private key of that certificate, PEM; both or neither.
     pub tls_key_file: String,
+    /// Connections to each shard of each node. One carries many requests at a time.
+    #[schemars(range(min = 1, max = 32))]
+    pub connections_per_shard: NonZeroUsize,
+    /// Whether each shard is reached through the port that leads to the shard one asks for. Without it the driver
+    /// connects until every shard has come up by chance: for networks that change the port a connection comes from.
+    pub shard_aware_port: bool,
+    /// How requests and answers are compressed on their way.
+    pub compression: FrameCompression,
     /// How long one connection may take to be made; connecting in all may take this and `request_timeout_ms`,
     /// for each of the `nodes`.
     #[schemars(range(min = 1))]
@@ -97,6 +107,18 @@ pub enum DecisionConsistency {
     Serial,
     /// Those of the data centre.
     LocalSerial,
+}
+
+/// How what goes over a connection is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FrameCompression {
+    /// It is not: for networks that have room, and processors that have not.
+    None,
+    /// By LZ4, which is fast.
+    Lz4,
+    /// By Snappy.
+    Snappy,
 }
 
 impl ScyllaConfig {
@@ -177,10 +199,8 @@ impl ScyllaConfig {
             .load_balancing_policy(balancing.build())
             .speculative_execution_policy(None)
             .build();
-        let mut builder = SessionBuilder::new()
-            .known_nodes(&self.nodes)
-            .connection_timeout(Duration::from_millis(self.connect_timeout_ms))
-            .default_execution_profile_handle(profile.into_handle());
+        let mut builder =
+            self.connections().default_execution_profile_handle(profile.into_handle());
         if let Some(credentials) = credentials::of(self).map_err(misfit)? {
             builder = builder.authenticator_provider(credentials);
         }
@@ -196,6 +216,20 @@ impl ScyllaConfig {
         };
         self.check_datacenter(&session)?;
         Ok(session)
+    }
+
+    /// How connections are made, but for who may make them.
+    fn connections(&self) -> SessionBuilder {
+        SessionBuilder::new()
+            .known_nodes(&self.nodes)
+            .connection_timeout(Duration::from_millis(self.connect_timeout_ms))
+            .pool_size(PoolSize::PerShard(self.connections_per_shard))
+            .disallow_shard_aware_port(!self.shard_aware_port)
+            .compression(match self.compression {
+                FrameCompression::None => None,
+                FrameCompression::Lz4 => Some(Compression::Lz4),
+                FrameCompression::Snappy => Some(Compression::Snappy),
+            })
     }
 
     /// How long connecting may take in all. The driver bounds only the making of a socket: a node that

@@ -3,6 +3,7 @@
 
 use super::{Guarded, USER, one_file};
 use crate::certificates::Authority;
+use crate::demo::{elsewhere, reported};
 use anyhow::{Context, ensure};
 use dev_stack::{Process, Signal, Whom, wait_for};
 use harness::{Plan, Steady, World};
@@ -44,6 +45,12 @@ fn plan(guarded: &Guarded) -> Plan {
     }
     let kafka = Some(guarded.kafka.clone());
     Plan { kafka, env_of, ..Plan::default() }
+}
+
+/// How `esctl` comes in.
+fn of_esctl(guarded: &Guarded) -> impl Iterator<Item = (String, String)> {
+    let told = plan(guarded).env_of.into_iter();
+    told.filter(|(whom, ..)| *whom == Whom::Program("esctl")).map(|(_, name, value)| (name, value))
 }
 
 /// Waits until the relay is not ready and says all of that, and no secret.
@@ -116,7 +123,11 @@ async fn a_guarded_broker_lets_all_in_and_the_relay_outlives_every_change() -> a
     let told = load.end().await;
     world.keeps_every_promise(told).await?;
     ensure!(world.stack.pid(RELAY) == Some(relay), "the relay was started again");
-    // Everything came through the guarded listeners but this look, and esctl's is guarded again.
+    // Everything came through the guarded listeners but this look; esctl's and that of the demo are guarded again.
+    let mut demo = elsewhere(&world, "http", &["demo"]).await?;
+    demo.envs(of_esctl(&guarded));
+    let report = reported(demo).await?;
+    ensure!(report["ok"] == json!(true), "{report}");
     ensure!(world.esctl(&["verify"]).await? == json!([]), "the topics differ");
     world.finish_after(|_| true).await
 }

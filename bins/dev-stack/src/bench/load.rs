@@ -58,7 +58,7 @@ pub(super) struct Load {
 impl Load {
     pub(super) fn new(doors: Doors, hops: Arc<Hops>) -> Self {
         Self {
-            http: HttpClient::default(),
+            http: doors.http,
             commands: doors.commands,
             queries: doors.queries,
             hops,

@@ -4,11 +4,12 @@ use super::Doors;
 use super::topics::{Arrival, TopicFollower};
 use crate::http::HttpClient;
 use crate::wait::wait_for;
-use anyhow::Context;
+use anyhow::{Context, ensure};
+use runtime::session::use_keyspace;
 use scylla::client::session::Session;
-use scylla::client::session_builder::SessionBuilder;
 use scylla::errors::{DbError, ExecutionError, RequestAttemptError};
 use scylla::statement::prepared::PreparedStatement;
+use scylla::statement::{Consistency, Statement};
 use scylla::value::{CqlTimestamp, CqlTimeuuid};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use uuid::Uuid;
@@ -64,13 +65,10 @@ pub struct Seen {
 impl Hops {
     /// Opens the stores of a running system.
     pub async fn open(doors: &Doors) -> anyhow::Result<Self> {
-        let mut session = SessionBuilder::new()
-            .known_nodes(&doors.scylla_nodes)
-            .use_keyspace(&doors.keyspace, true);
-        if let Some(login) = &doors.scylla_login {
-            session = session.user(&login.username, &login.password);
-        }
-        let session = session.build().await.context("open a session")?;
+        let session = doors.scylla.connect().await.context("open a session")?;
+        let keyspace = &doors.scylla.keyspace;
+        let is_there = use_keyspace(&session, keyspace).await?;
+        ensure!(is_there, "scylla.keyspace {keyspace} does not exist");
         let stored = session
             .prepare("SELECT event_id, event_type FROM event_store WHERE aggregate_id = ? AND sequence_number = ?")
             .await?;
@@ -81,16 +79,15 @@ impl Hops {
             )
             .await?;
         let since = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
-        let streams =
-            streams(&session, &doors.keyspace).await.context("find the streams of the log")?;
+        let streams = streams(&session, keyspace).await.context("find the streams of the log")?;
         Ok(Self {
             session,
             stored,
             logged,
             streams,
             since: CqlTimestamp(i64::try_from(since)?),
-            topics: TopicFollower::start(doors.brokers.clone(), doors.is_shared).await?,
-            http: HttpClient::default(),
+            topics: TopicFollower::start(doors.kafka.clone(), doors.is_shared).await?,
+            http: doors.http.clone(),
             query_url: doors.queries.clone(),
         })
     }
@@ -130,7 +127,7 @@ impl Hops {
             .into_rows_result()?
             .single_row::<(Uuid, String)>()
             .with_context(|| format!("event {version} of {} in event_store", event.aggregate_id))?;
-        anyhow::ensure!(event_id == event.event_id, "event_store holds another event: {event_id}");
+        ensure!(event_id == event.event_id, "event_store holds another event: {event_id}");
         Ok(event_type)
     }
 
@@ -181,6 +178,15 @@ impl Hops {
     }
 }
 
+/// Asks for the log's streams. A node that is alone has one copy of what it knows of the cluster, and of three that
+/// there should be: no quorum.
+fn question(session: &Session, cql: &str) -> Statement {
+    let nodes = session.get_cluster_state().get_nodes_info().len();
+    let mut statement = Statement::new(cql);
+    statement.set_consistency(if nodes > 1 { Consistency::Quorum } else { Consistency::One });
+    statement
+}
+
 /// The streams of the newest CDC generation.
 async fn streams(session: &Session, keyspace: &str) -> anyhow::Result<Vec<Vec<u8>>> {
     if let Some(streams) = streams_of_tablets(session, keyspace).await? {
@@ -190,9 +196,10 @@ async fn streams(session: &Session, keyspace: &str) -> anyhow::Result<Vec<Vec<u8
          WHERE key = 'timestamps' LIMIT 1";
     const STREAMS: &str =
         "SELECT streams FROM system_distributed.cdc_streams_descriptions_v2 WHERE time = ?";
-    let rows = session.query_unpaged(NEWEST, ()).await?.into_rows_result()?;
+    let rows = session.query_unpaged(question(session, NEWEST), ()).await?.into_rows_result()?;
     let newest = rows.single_row::<(CqlTimestamp,)>()?;
-    let rows = session.query_unpaged(STREAMS, newest).await?.into_rows_result()?;
+    let rows =
+        session.query_unpaged(question(session, STREAMS), newest).await?.into_rows_result()?;
     let ranges = rows.rows::<(Vec<Vec<u8>>,)>()?.collect::<Result<Vec<_>, _>>()?;
     Ok(ranges.into_iter().flat_map(|(streams,)| streams).collect())
 }
@@ -207,7 +214,7 @@ async fn streams_of_tablets(
          WHERE keyspace_name = ? AND table_name = 'outbox_messages' LIMIT 1";
     const STREAMS: &str = "SELECT stream_id FROM system.cdc_streams WHERE keyspace_name = ? AND \
          table_name = 'outbox_messages' AND timestamp = ? AND stream_state = 0";
-    let newest = match session.query_unpaged(NEWEST, (keyspace,)).await {
+    let newest = match session.query_unpaged(question(session, NEWEST), (keyspace,)).await {
         Ok(newest) => newest.into_rows_result()?.maybe_first_row::<(CqlTimestamp,)>()?,
         Err(ExecutionError::LastAttemptError(RequestAttemptError::DbError(
             DbError::Invalid,
@@ -216,7 +223,10 @@ async fn streams_of_tablets(
         Err(error) => return Err(error.into()),
     };
     let Some((newest,)) = newest else { return Ok(None) };
-    let rows = session.query_unpaged(STREAMS, (keyspace, newest)).await?.into_rows_result()?;
+    let rows = session
+        .query_unpaged(question(session, STREAMS), (keyspace, newest))
+        .await?
+        .into_rows_result()?;
     let streams =
         rows.rows::<(Vec<u8>,)>()?.map(|row| row.map(|(id,)| id)).collect::<Result<_, _>>();
     Ok(Some(streams?))

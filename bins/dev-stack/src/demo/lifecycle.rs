@@ -62,7 +62,7 @@ struct Step<'a> {
 impl<'a> Lifecycle<'a> {
     pub(super) fn new(doors: &Doors, hops: &'a Hops, narrator: &'a Narrator) -> Self {
         Self {
-            http: HttpClient::default(),
+            http: doors.http.clone(),
             url: doors.commands.clone(),
             hops,
             narrator,

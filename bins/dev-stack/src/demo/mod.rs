@@ -15,31 +15,19 @@ pub use lifecycle::{Customer, Order, create_order, items};
 pub use report::{DemoReport, Narrator, StepReport, Totals};
 pub use topics::{Arrival, TOPICS, TopicFollower};
 
+use crate::http::HttpClient;
 use crate::stack::Addresses;
 use crate::wait::wait_for;
 use anyhow::{Context, ensure};
 use hyper::StatusCode;
 use lifecycle::Lifecycle;
+use messaging::KafkaConfig;
+use runtime::ScyllaConfig;
 use serde_json::Value;
 use std::time::Duration;
 
 /// The keyspace that the stack's configuration names.
 pub const KEYSPACE: &str = "event_platform";
-
-/// What the database knows a client by.
-#[derive(Clone)]
-pub struct Login {
-    /// The role.
-    pub username: String,
-    /// Its password.
-    pub password: String,
-}
-
-impl std::fmt::Debug for Login {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Login").field("username", &self.username).finish_non_exhaustive()
-    }
-}
 
 /// Where a running system is entered, and where its stores are looked into.
 #[derive(Debug, Clone)]
@@ -48,14 +36,12 @@ pub struct Doors {
     pub commands: String,
     /// Base URL of `query-api`.
     pub queries: String,
-    /// `host:port` of nodes of the database.
-    pub scylla_nodes: Vec<String>,
-    /// Its keyspace.
-    pub keyspace: String,
-    /// User name and password, where the database asks for them.
-    pub scylla_login: Option<Login>,
-    /// `host:port` of brokers.
-    pub brokers: Vec<String>,
+    /// Speaks to both as they demand it.
+    pub http: HttpClient,
+    /// The database.
+    pub scylla: ScyllaConfig,
+    /// The broker.
+    pub kafka: KafkaConfig,
     /// Others use the system too, and have: only what comes from now on is looked at.
     pub is_shared: bool,
 }
@@ -65,10 +51,9 @@ impl From<&Addresses> for Doors {
         Self {
             commands: addresses.command_url(),
             queries: addresses.query_url(),
-            scylla_nodes: vec![addresses.engine.clone()],
-            keyspace: KEYSPACE.to_owned(),
-            scylla_login: None,
-            brokers: vec![addresses.broker.clone()],
+            http: HttpClient::default(),
+            scylla: ScyllaConfig::at(&addresses.engine),
+            kafka: KafkaConfig::open(vec![addresses.broker.clone()]),
             is_shared: false,
         }
     }
@@ -108,8 +93,7 @@ async fn hop_totals(
     cancelled: &Order,
     customer: &Customer,
 ) -> anyhow::Result<Value> {
-    let http = crate::http::HttpClient::default();
-    let url = doors.queries.clone();
+    let (http, url) = (doors.http.clone(), doors.queries.clone());
     let listed = |path: String, wanted: Vec<String>| {
         let (http, url) = (http.clone(), url.clone());
         async move {

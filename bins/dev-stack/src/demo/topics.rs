@@ -34,10 +34,10 @@ pub struct Arrival {
 impl TopicFollower {
     /// Starts following, from the beginning or, where others publish too, from now on. The topics must
     /// exist.
-    pub async fn start(brokers: Vec<String>, from_now: bool) -> anyhow::Result<Self> {
+    pub async fn start(kafka: KafkaConfig, from_now: bool) -> anyhow::Result<Self> {
         let reader = tokio::task::spawn_blocking(move || {
             let open = if from_now { TopicReader::from_now } else { TopicReader::from_beginning };
-            open(&KafkaConfig::open(brokers), &TOPICS, METADATA_TIMEOUT)
+            open(&kafka, &TOPICS, METADATA_TIMEOUT)
         })
         .await?
         .context("follow the topics")?;

@@ -252,3 +252,35 @@ async fn a_changed_password_is_read_by_a_session_that_is_there() {
     let error = say().await.map(drop).expect_err("there is none");
     assert!(error.starts_with("scylla.password_file"), "{error}");
 }
+
+#[tokio::test]
+async fn requests_and_answers_are_compressed_as_configured() {
+    let folder = Folder::new();
+    let config = ServerConfig::ephemeral(folder.path().join("data"));
+    let server = Server::start(config).await.expect("the engine starts");
+    let at = ScyllaConfig::at(server.address().to_string());
+    for (compression, expected) in [
+        (FrameCompression::None, None),
+        (FrameCompression::Lz4, Some(Compression::Lz4)),
+        (FrameCompression::Snappy, Some(Compression::Snappy)),
+    ] {
+        let config = ScyllaConfig { compression, ..at.clone() };
+        assert_eq!(config.connections().config.compression, expected);
+        assert_usable(&config.connect().await.expect("let in")).await;
+    }
+}
+
+#[test]
+fn each_shard_has_its_connections_through_its_port_as_configured() {
+    let three = NonZeroUsize::new(3).expect("not zero");
+    let config = ScyllaConfig {
+        connections_per_shard: three,
+        shard_aware_port: false,
+        ..ScyllaConfig::at("127.0.0.1:9042")
+    };
+    let builder = config.connections();
+    assert!(matches!(builder.config.connection_pool_size, PoolSize::PerShard(n) if n == three));
+    assert!(builder.config.disallow_shard_aware_port);
+    let by_default = ScyllaConfig::at("127.0.0.1:9042").connections();
+    assert!(!by_default.config.disallow_shard_aware_port);
+}
