@@ -34,6 +34,7 @@ mod settling;
 mod shutdown;
 mod startup;
 mod supervision;
+mod supply_chain;
 mod traces;
 mod verify;
 mod zoo;

@@ -75,6 +75,10 @@ impl Binaries {
     }
 }
 
+/// Packages that are no part of the stack. The others have the same dependencies without them, which a test makes sure
+/// of.
+const WITHOUT_TESTS: [&str; 4] = ["--exclude", "system-tests", "--exclude", "protocol-models"];
+
 /// Builds all programs with the profile that the folder is named after. With `hooked`, a build folder
 /// and an output folder, they have their test hooks: what lies between sources and programs is
 /// shared by way of the build folder, and the programs do not displace the plain ones.
@@ -92,13 +96,13 @@ async fn build(cargo: &Path, folder: &Path, hooked: Option<(&Path, &Path)>) -> a
     if let Some((build, output)) = hooked {
         command.env("CARGO_BUILD_BUILD_DIR", build).env("CARGO_TARGET_DIR", output);
         let features = HOOKED.map(|program| format!("{program}/test-hooks")).join(",");
-        command.args(["--bins", "--features", &features]);
+        command.args(["--bins", "--features", &features]).args(WITHOUT_TESTS);
     } else if running_as_test() {
         // The same selection as the test run, so that dependencies have the same features and
         // nothing is built twice.
         command.arg("--all-targets");
     } else {
-        command.arg("--bins");
+        command.arg("--bins").args(WITHOUT_TESTS);
     }
     match folder.file_name().and_then(|name| name.to_str()) {
         Some("release") => drop(command.arg("--release")),
