@@ -66,7 +66,7 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- end -}}
 {{- end -}}
 
-{{/* The environment of a process as YAML. Takes root, program and config. */}}
+{{/* The environment of a process as YAML. Takes root, program, config, and what is not the config's to say. */}}
 {{- define "platform.environment" -}}
 {{- $environment := dict
   "APP__SCYLLA__NODES" (include "platform.scyllaNodes" .root)
@@ -111,21 +111,16 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- $_ := set $environment "APP__HTTP__CLIENT_CA_FILE" "/run/secrets/http/ca.crt" -}}
 {{- end -}}
 {{- end -}}
-{{- range $key, $value := merge (dict) .config .root.Values.config -}}
+{{- /* Later ones win. `merge` would take a process's false, 0 and "" for nothing said. */ -}}
+{{- range list .root.Values.config .config .fixed -}}
+{{- range $key, $value := . -}}
 {{- $name := printf "APP__%s" ($key | replace "." "__" | upper) -}}
 {{- $_ := set $environment $name (include "platform.value" $value) -}}
+{{- end -}}
 {{- end -}}
 {{- range $name, $value := $environment }}
 {{ $name }}: {{ $value | quote }}
 {{- end -}}
-{{- end -}}
-
-{{/* What the ConfigMap of a process holds. Takes root, config, name and process. */}}
-{{- define "platform.processEnvironment" -}}
-{{- include "platform.environment" . | trim }}
-{{- if eq .process.kind "api" }}
-APP__HTTP__LISTEN: "0.0.0.0:{{ .process.port }}"
-{{- end }}
 {{- end -}}
 
 {{- define "platform.podSecurity" -}}
