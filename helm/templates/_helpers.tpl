@@ -14,8 +14,8 @@
 
 {{/* What selects the pods of a component: never the version. Takes root and component. */}}
 {{- define "platform.selector" -}}
-app.kubernetes.io/name: {{ default .root.Chart.Name .root.Values.nameOverride }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/name: {{ default .root.Chart.Name .root.Values.nameOverride | quote }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 
@@ -66,7 +66,7 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- end -}}
 {{- end -}}
 
-{{/* The environment of a process as YAML. Takes root, program and config. */}}
+{{/* The environment of a process as YAML. Takes root, program, config, and what is not the config's to say. */}}
 {{- define "platform.environment" -}}
 {{- $environment := dict
   "APP__SCYLLA__NODES" (include "platform.scyllaNodes" .root)
@@ -111,21 +111,16 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- $_ := set $environment "APP__HTTP__CLIENT_CA_FILE" "/run/secrets/http/ca.crt" -}}
 {{- end -}}
 {{- end -}}
-{{- range $key, $value := merge (dict) .config .root.Values.config -}}
+{{- /* Later ones win. `merge` would take a process's false, 0 and "" for nothing said. */ -}}
+{{- range list .root.Values.config .config .fixed -}}
+{{- range $key, $value := . -}}
 {{- $name := printf "APP__%s" ($key | replace "." "__" | upper) -}}
 {{- $_ := set $environment $name (include "platform.value" $value) -}}
+{{- end -}}
 {{- end -}}
 {{- range $name, $value := $environment }}
 {{ $name }}: {{ $value | quote }}
 {{- end -}}
-{{- end -}}
-
-{{/* What the ConfigMap of a process holds. Takes root, config, name and process. */}}
-{{- define "platform.processEnvironment" -}}
-{{- include "platform.environment" . | trim }}
-{{- if eq .process.kind "api" }}
-APP__HTTP__LISTEN: "0.0.0.0:{{ .process.port }}"
-{{- end }}
 {{- end -}}
 
 {{- define "platform.podSecurity" -}}
@@ -159,7 +154,7 @@ tolerations: {{- toYaml . | nindent 2 }}
 affinity: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with .Values.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- end -}}
 
@@ -167,23 +162,23 @@ priorityClassName: {{ . }}
 {{- define "platform.secrets" -}}
 {{- $kafka := .root.Values.kafka -}}
 {{- if .root.Values.scylla.existingSecret }}
-- {name: scylla-credentials, secret: {{ .root.Values.scylla.existingSecret }}, path: /run/secrets/scylla}
+- {name: scylla-credentials, secret: {{ .root.Values.scylla.existingSecret | quote }}, path: /run/secrets/scylla}
 {{- end }}
 {{- if .root.Values.scylla.tls.enabled }}
-- {name: scylla-tls, secret: {{ required "scylla.tls.enabled needs scylla.tls.existingSecret" .root.Values.scylla.tls.existingSecret }}, path: /run/secrets/scylla-tls}
+- {name: scylla-tls, secret: {{ required "scylla.tls.enabled needs scylla.tls.existingSecret" .root.Values.scylla.tls.existingSecret | quote }}, path: /run/secrets/scylla-tls}
 {{- end }}
 {{- if and (has .program (list "command-api" "query-api")) .root.Values.http.tls.enabled }}
-- {name: http-tls, secret: {{ required "http.tls.enabled needs http.tls.existingSecret" .root.Values.http.tls.existingSecret }}, path: /run/secrets/http}
+- {name: http-tls, secret: {{ required "http.tls.enabled needs http.tls.existingSecret" .root.Values.http.tls.existingSecret | quote }}, path: /run/secrets/http}
 {{- end }}
 {{- if and (eq .program "dev-stack") .root.Values.http.tls.enabled }}
-- {name: http-client-tls, secret: {{ required "http.tls.enabled needs tests.tls.existingSecret, or tests.enabled=false" .root.Values.tests.tls.existingSecret }}, path: /run/secrets/http}
+- {name: http-client-tls, secret: {{ required "http.tls.enabled needs tests.tls.existingSecret, or tests.enabled=false" .root.Values.tests.tls.existingSecret | quote }}, path: /run/secrets/http}
 {{- end }}
 {{- if has .program (list "outbox-relay" "dlq-retrier" "esctl" "dev-stack") }}
 {{- if $kafka.existingSecret }}
-- {name: kafka-credentials, secret: {{ $kafka.existingSecret }}, path: /run/secrets/kafka}
+- {name: kafka-credentials, secret: {{ $kafka.existingSecret | quote }}, path: /run/secrets/kafka}
 {{- end }}
 {{- if $kafka.tls.enabled }}
-- {name: kafka-tls, secret: {{ required "kafka.tls.enabled needs kafka.tls.existingSecret" $kafka.tls.existingSecret }}, path: /run/secrets/kafka-tls}
+- {name: kafka-tls, secret: {{ required "kafka.tls.enabled needs kafka.tls.existingSecret" $kafka.tls.existingSecret | quote }}, path: /run/secrets/kafka-tls}
 {{- end }}
 {{- end }}
 {{- end -}}
@@ -197,6 +192,6 @@ priorityClassName: {{ . }}
 {{- define "platform.secretVolumes" -}}
 {{- range (include "platform.secrets" . | fromYamlArray) }}
 - name: {{ .name }}
-  secret: {secretName: {{ .secret }}, defaultMode: 0440}
+  secret: {secretName: {{ .secret | quote }}, defaultMode: 0440}
 {{- end -}}
 {{- end -}}
