@@ -66,6 +66,8 @@ def check_service(name, services, volumes):
         expect(service.get("read_only"), f"{name} may write")
         expect(JOBS <= set(service["depends_on"]), f"{name} does not wait for schema and topics")
         expect("OTEL_EXPORTER_OTLP_ENDPOINT" in service["environment"], f"{name} sends no traces")
+    if name in JOBS | set(PROFILES):
+        expect(service.get("init"), f"{name} is the first process of its container, and no signal ends it")
     if name in SCALED:
         expect(not published, f"{name} publishes a port, so it cannot be scaled")
 
