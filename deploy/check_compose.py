@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 
 import yaml
 
@@ -89,6 +90,10 @@ def main(compose, example, folder):
     expect(set(config(compose, "--env-file", nothing)["services"]) == FULL, "some of the stack needs a profile")
     for name in services:
         check_service(name, services, bare["volumes"])
+    with open("config/default.toml", "rb") as file:
+        log = tomllib.load(file)["log"]["filter"]
+    for name in PROCESSES:
+        expect(services[name]["environment"]["RUST_LOG"] == log, f"{name} logs otherwise than by default")
     # Each replica has an address of its own behind the service's name.
     with open("deploy/prometheus/prometheus.yml", encoding="utf-8") as file:
         jobs = {job["job_name"]: job for job in yaml.safe_load(file)["scrape_configs"]}
