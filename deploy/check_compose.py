@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 
 import yaml
 
@@ -66,6 +67,8 @@ def check_service(name, services, volumes):
         expect(service.get("read_only"), f"{name} may write")
         expect(JOBS <= set(service["depends_on"]), f"{name} does not wait for schema and topics")
         expect("OTEL_EXPORTER_OTLP_ENDPOINT" in service["environment"], f"{name} sends no traces")
+    if name in JOBS | set(PROFILES):
+        expect(service.get("init"), f"{name} is the first process of its container, and no signal ends it")
     if name in SCALED:
         expect(not published, f"{name} publishes a port, so it cannot be scaled")
 
@@ -87,6 +90,10 @@ def main(compose, example, folder):
     expect(set(config(compose, "--env-file", nothing)["services"]) == FULL, "some of the stack needs a profile")
     for name in services:
         check_service(name, services, bare["volumes"])
+    with open("config/default.toml", "rb") as file:
+        log = tomllib.load(file)["log"]["filter"]
+    for name in PROCESSES:
+        expect(services[name]["environment"]["RUST_LOG"] == log, f"{name} logs otherwise than by default")
     # Each replica has an address of its own behind the service's name.
     with open("deploy/prometheus/prometheus.yml", encoding="utf-8") as file:
         jobs = {job["job_name"]: job for job in yaml.safe_load(file)["scrape_configs"]}

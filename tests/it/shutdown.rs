@@ -1,13 +1,18 @@
 //! SIGTERM: under load, twice in a row, and in the middle of a hand-over. Every process ends with 0 in
 //! its grace period, its slots go to the next one at once, and nothing is lost.
 
-use anyhow::ensure;
-use dev_stack::{Process, Replicas, Signal};
-use harness::{Plan, Steady, World, holds_all};
+use anyhow::{Context, ensure};
+use dev_stack::{Process, Replicas};
+use harness::{Plan, Steady, World, binaries, holds_all};
+use rustix::process::{Pid, Signal, kill_process};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Command;
 
 /// The grace period of the processes, and a little for a busy machine.
 const GRACE: Duration = Duration::from_secs(12);
+const SIGTERM: dev_stack::Signal = dev_stack::Signal::Terminate;
 /// The term of the leases: who waits for one to expire takes longer.
 const TERM: Duration = Duration::from_secs(6);
 
@@ -16,9 +21,9 @@ async fn end(world: &World, process: Process) -> anyhow::Result<()> {
     let began = Instant::now();
     let again = async {
         // It may be gone already, which is what was asked for.
-        let _ = world.stack.signal(process, Signal::Terminate);
+        let _ = world.stack.signal(process, SIGTERM);
     };
-    let (ended, ()) = tokio::join!(world.stack.stop(process, Signal::Terminate), again);
+    let (ended, ()) = tokio::join!(world.stack.stop(process, SIGTERM), again);
     ended?;
     let (took, name) = (began.elapsed(), process.name());
     ensure!(took < GRACE, "{name} took {took:?}");
@@ -65,4 +70,25 @@ async fn sigterm_under_load_loses_nothing_and_hands_over_at_once() -> anyhow::Re
     println!("{} commands", told.len());
     world.keeps_every_promise(told).await?;
     world.finish().await
+}
+
+/// Also as the first process of a container, which no signal ends by itself: hence with a code of its own.
+#[tokio::test]
+async fn a_command_that_waits_ends_when_it_is_asked_to() -> anyhow::Result<()> {
+    let nowhere = format!("127.0.0.1:{}", dev_stack::free_port()?);
+    for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
+        let mut esctl = Command::new(binaries().await?.path("esctl"))
+            .args(["migrate", "--wait-seconds", "60"])
+            .env("SCYLLA_NODES", &nowhere)
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let mut lines = BufReader::new(esctl.stderr.take().context("its messages")?).lines();
+        while !lines.next_line().await?.context("it ended")?.contains("waiting for the database") {}
+        let pid = esctl.id().and_then(|pid| Pid::from_raw(pid.try_into().ok()?));
+        kill_process(pid.context("it runs")?, signal)?;
+        let ended = esctl.wait().await?;
+        ensure!(ended.code() == Some(code), "{ended}");
+    }
+    Ok(())
 }

@@ -104,6 +104,7 @@ async fn run(arguments: Arguments, loaded: Loaded<Settings>) -> anyhow::Result<(
     let Loaded { shell, config: settings, .. } = loaded;
     // The log is of the clients of a system elsewhere: the children of a stack have their own.
     let doors = |elsewhere: Elsewhere| {
+        runtime::end_at_signals().context("listen for signals")?;
         runtime::telemetry::init(&shell.log)?;
         elsewhere.doors(settings)
     };

@@ -16,6 +16,7 @@ mod verify;
 
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 use runtime::config::{ConfigArguments, Loaded};
 use runtime::schema::Edited;
@@ -107,6 +108,7 @@ fn code_of(error: &anyhow::Error) -> u8 {
 
 fn execute(arguments: Arguments, loaded: Loaded<Settings>) -> anyhow::Result<()> {
     let noun = arguments.noun.ok_or(NothingToDo)?;
+    runtime::end_at_signals().context("listen for signals")?;
     runtime::telemetry::init(&loaded.shell.log)?;
     let settings = loaded.config;
     let format = arguments.output;

@@ -51,7 +51,7 @@ pub use readiness::Readiness;
 pub use retry_budget::RetryBudget;
 pub use schema::{Migration, MigrationSet, Settings};
 pub use session::ScyllaConfig;
-pub use shutdown::Stopped;
+pub use shutdown::{Stopped, end_at_signals};
 pub use telemetry::chain;
 
 pub use tokio_util::sync::CancellationToken;

@@ -1,9 +1,12 @@
 //! What asks a process to end: a signal, or the end of the pipe from its parent.
 
 use std::io::Read;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use futures::StreamExt;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::flag::register_conditional_shutdown;
 use signal_hook::low_level::signal_name;
 use signal_hook_tokio::Signals;
 use tokio_util::sync::CancellationToken;
@@ -40,6 +43,15 @@ pub(crate) fn on_signals(
             shutdown.cancel();
         }
     })
+}
+
+/// For a command that does one thing: SIGTERM and SIGINT end it at once, with 128 and their number. By itself the kernel
+/// leaves the first process of a container as it is.
+pub fn end_at_signals() -> std::io::Result<()> {
+    for signal in [SIGTERM, SIGINT] {
+        register_conditional_shutdown(signal, 128 + signal, Arc::new(AtomicBool::new(true)))?;
+    }
+    Ok(())
 }
 
 /// Cancels `shutdown` when standard input ends, which happens when the parent dies, however it does.
