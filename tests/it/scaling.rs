@@ -10,7 +10,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use uuid::Uuid;
 
 const CLIENTS: usize = 6;
@@ -218,6 +218,26 @@ async fn caught_up(session: &Session) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Waits until every slot of a group is settled up to now: who took one reads a part of the log again at first.
+async fn settled(session: &Session, group: &str) -> anyhow::Result<()> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros();
+    let now = i64::try_from(now)?;
+    dev_stack::wait_for(&format!("the slots of {group} to be settled"), SOON, || async {
+        let text = "SELECT group, checkpoint_us FROM slots";
+        let rows = session.query_unpaged(text, ()).await.map_err(|error| error.to_string())?;
+        let rows = rows.into_rows_result().map_err(|error| error.to_string())?;
+        let rows = rows.rows::<(String, Option<i64>)>().map_err(|error| error.to_string())?;
+        let rows: Vec<_> = rows.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
+        let behind = |(of, checkpoint): &&(String, Option<i64>)| {
+            of == group && checkpoint.is_none_or(|checkpoint| checkpoint < now)
+        };
+        let left = rows.iter().filter(behind).count();
+        if left == 0 { Ok(()) } else { Err(format!("{left} slots are not")) }
+    })
+    .await?;
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_idle_replica_asks_for_little() -> anyhow::Result<()> {
     const MORE_MAX: f64 = 20.0;
@@ -239,6 +259,7 @@ async fn a_second_idle_replica_asks_for_little() -> anyhow::Result<()> {
     }
     for group in ["projections", "relay"] {
         shared_by(&session, group, 1).await?;
+        settled(&session, group).await?;
     }
     caught_up(&session).await?;
     let sum = |requests: &Requests| requests.values().sum::<f64>();
@@ -255,6 +276,7 @@ async fn a_second_idle_replica_asks_for_little() -> anyhow::Result<()> {
         world.stack.ready_one(process).await?;
         if let Some(group) = group {
             shared_by(&session, group, 2).await?;
+            settled(&session, group).await?;
         }
         caught_up(&session).await?;
         let after = idle_cost(&client, &metrics).await?;
