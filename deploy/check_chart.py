@@ -67,7 +67,11 @@ def check_deployment(one, scalers, budgets):
     expect(selector.items() <= template["metadata"]["labels"].items(), f"{name} does not select its pods")
     expect("checksum/config" in template["metadata"].get("annotations", {}), f"{name} does not follow its configuration")
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-        expect(container.get(probe, {}).get("httpGet", {}).get("port") == "admin", f"{name} has no {probe}")
+        asked = container.get(probe, {}).get("httpGet", {})
+        expect(asked.get("port") == "admin", f"{name} has no {probe}")
+        mounted = {mount["name"] for mount in container.get("volumeMounts", [])}
+        scheme = "HTTPS" if "admin-tls" in mounted else "HTTP"
+        expect(asked.get("scheme") == scheme, f"{name}: {probe} does not speak {scheme}")
     expect(container["livenessProbe"]["httpGet"]["path"] == "/livez", f"{name}: liveness asks for others")
     expect(pod["terminationGracePeriodSeconds"] >= GRACE_SECONDS_MIN, f"{name} is killed while it hands over")
     scaled = scalers.get(name)

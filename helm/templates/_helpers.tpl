@@ -111,6 +111,10 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- $_ := set $environment "APP__HTTP__CLIENT_CA_FILE" "/run/secrets/http/ca.crt" -}}
 {{- end -}}
 {{- end -}}
+{{- if and (hasKey .root.Values.processes .program) .root.Values.admin.tls.enabled -}}
+{{- $_ := set $environment "APP__ADMIN__TLS_CERT_FILE" "/run/secrets/admin/tls.crt" -}}
+{{- $_ := set $environment "APP__ADMIN__TLS_KEY_FILE" "/run/secrets/admin/tls.key" -}}
+{{- end -}}
 {{- /* Later ones win. `merge` would take a process's false, 0 and "" for nothing said. */ -}}
 {{- range list .root.Values.config .config .fixed -}}
 {{- range $key, $value := . -}}
@@ -169,6 +173,9 @@ priorityClassName: {{ . | quote }}
 {{- end }}
 {{- if and (has .program (list "command-api" "query-api")) .root.Values.http.tls.enabled }}
 - {name: http-tls, secret: {{ required "http.tls.enabled needs http.tls.existingSecret" .root.Values.http.tls.existingSecret | quote }}, path: /run/secrets/http}
+{{- end }}
+{{- if and (hasKey .root.Values.processes .program) .root.Values.admin.tls.enabled }}
+- {name: admin-tls, secret: {{ required "admin.tls.enabled needs admin.tls.existingSecret" .root.Values.admin.tls.existingSecret | quote }}, path: /run/secrets/admin}
 {{- end }}
 {{- if and (eq .program "dev-stack") .root.Values.http.tls.enabled }}
 - {name: http-client-tls, secret: {{ required "http.tls.enabled needs tests.tls.existingSecret, or tests.enabled=false" .root.Values.tests.tls.existingSecret | quote }}, path: /run/secrets/http}

@@ -31,6 +31,8 @@ pub(crate) fn start(config: &Admin, readiness: Readiness) -> anyhow::Result<Sock
     let address = listener.local_addr().context("address of the admin port")?;
     info!(%address, "admin listening");
     let config = HttpConfig {
+        tls_cert_file: config.tls_cert_file.clone(),
+        tls_key_file: config.tls_key_file.clone(),
         connections_max: config.connections_max,
         header_timeout_ms: config.client_timeout_ms,
         answer_timeout_ms: config.client_timeout_ms,
@@ -38,7 +40,7 @@ pub(crate) fn start(config: &Admin, readiness: Readiness) -> anyhow::Result<Sock
     };
     // It ends with the process, never before.
     let never = CancellationToken::new();
-    let server = HttpServer::new(listener, router(readiness), config, never)?;
+    let server = HttpServer::of_section("admin", listener, router(readiness), config, never)?;
     std::thread::Builder::new()
         .name("admin".to_owned())
         .spawn(move || runtime.block_on(server.run()))

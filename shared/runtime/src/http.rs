@@ -213,7 +213,18 @@ impl HttpServer {
         config: HttpConfig,
         shutdown: CancellationToken,
     ) -> anyhow::Result<Self> {
-        let tls = Tls::open(&config)?;
+        Self::of_section("http", listener, router, config, shutdown)
+    }
+
+    /// The same for a port whose files are named in another section of the configuration.
+    pub(crate) fn of_section(
+        section: &str,
+        listener: TcpListener,
+        router: Router,
+        config: HttpConfig,
+        shutdown: CancellationToken,
+    ) -> anyhow::Result<Self> {
+        let tls = Tls::open(section, &config)?;
         let room = descriptors::room_for(config.listen, config.connections_max.get());
         let moment = Duration::from_millis(config.connection_ms_min);
         let connections = Connections::new(room as usize, moment);

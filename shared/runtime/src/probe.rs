@@ -6,6 +6,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use crate::config::Admin;
+use crate::telemetry::chain;
+use crate::tls::to_oneself;
+
 /// How long connecting, writing and reading may take, each.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -33,10 +37,10 @@ impl Probe {
     }
 }
 
-/// Asks the process that listens on `admin`. Prints its answer; exit code 0 for a good one, else 1.
+/// Asks the process that listens there. Prints its answer; exit code 0 for a good one, else 1.
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "the answer is for who started it")]
-pub(crate) fn ask(name: &str, admin: SocketAddr, probe: Probe) -> ExitCode {
-    match answer(reachable(admin), probe.path()) {
+pub(crate) fn ask(name: &str, admin: &Admin, probe: Probe) -> ExitCode {
+    match answer(reachable(admin.listen), &admin.tls_cert_file, probe.path()) {
         Ok((true, body)) => {
             print!("{body}");
             ExitCode::SUCCESS
@@ -46,7 +50,7 @@ pub(crate) fn ask(name: &str, admin: SocketAddr, probe: Probe) -> ExitCode {
             ExitCode::FAILURE
         }
         Err(error) => {
-            eprintln!("{name}: ask {admin}: {error}");
+            eprintln!("{name}: ask {}: {}", admin.listen, chain(error.as_ref()));
             ExitCode::FAILURE
         }
     }
@@ -62,10 +66,23 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listen.port())
 }
 
-fn answer(admin: SocketAddr, path: &str) -> std::io::Result<(bool, String)> {
-    let mut stream = TcpStream::connect_timeout(&admin, PATIENCE)?;
+/// Encrypted where the process has a certificate.
+fn answer(admin: SocketAddr, cert_file: &str, path: &str) -> anyhow::Result<(bool, String)> {
+    let stream = TcpStream::connect_timeout(&admin, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
+    if cert_file.is_empty() {
+        exchange(stream, admin, path)
+    } else {
+        exchange(to_oneself("admin.tls_cert_file", cert_file, admin, stream)?, admin, path)
+    }
+}
+
+fn exchange(
+    mut stream: impl Read + Write,
+    admin: SocketAddr,
+    path: &str,
+) -> anyhow::Result<(bool, String)> {
     write!(stream, "GET {path} HTTP/1.0\r\nHost: {admin}\r\n\r\n")?;
     let mut text = String::new();
     stream.take(ANSWER_BYTES_MAX).read_to_string(&mut text)?;
@@ -77,13 +94,13 @@ fn answer(admin: SocketAddr, path: &str) -> std::io::Result<(bool, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Admin;
+    use crate::certificates::{Authority, Folder};
     use crate::readiness::{Phase, Readiness};
 
     fn check(readiness: &Readiness, probe: Probe, expected: bool) {
         let admin = crate::admin::start(&Admin::on_a_free_port(), readiness.clone())
             .expect("the admin port");
-        let (is_good, body) = answer(admin, probe.path()).expect("an answer");
+        let (is_good, body) = answer(admin, "", probe.path()).expect("an answer");
         assert_eq!(is_good, expected, "{probe:?} {body}");
         assert!(!body.is_empty());
     }
@@ -100,9 +117,33 @@ mod tests {
     }
 
     #[test]
+    fn a_probe_of_an_encrypted_port_knows_its_own_certificate() {
+        let (authority, folder) = (Authority::new("services"), Folder::new());
+        let file = |name: &str| folder.path().join(name).display().to_string();
+        for name in ["own", "other"] {
+            folder.identity(name, &authority.issue(&["anything"]));
+        }
+        let config = Admin {
+            tls_cert_file: file("own.crt"),
+            tls_key_file: file("own.key"),
+            ..Admin::on_a_free_port()
+        };
+        let admin = crate::admin::start(&config, Readiness::default()).expect("the admin port");
+        let (is_good, body) = answer(admin, &config.tls_cert_file, "/livez").expect("an answer");
+        assert!(is_good && body == "ok\n", "{body}");
+        let error = answer(admin, &file("other.crt"), "/livez").expect_err("another certificate");
+        assert!(format!("{error:#}").contains("UnknownIssuer"), "{error:#}");
+        let plainly = answer(admin, "", "/livez");
+        assert!(!plainly.is_ok_and(|(is_good, _)| is_good), "it speaks plainly");
+        // Renewed: both sides take the new one.
+        folder.identity("own", &authority.issue(&["renewed"]));
+        assert!(answer(admin, &config.tls_cert_file, "/livez").expect("an answer").0);
+    }
+
+    #[test]
     fn a_process_that_is_not_there_is_an_error() {
         let nobody = std::net::TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr());
-        assert!(answer(nobody.expect("a free port"), "/readyz").is_err());
+        assert!(answer(nobody.expect("a free port"), "", "/readyz").is_err());
     }
 
     #[test]

@@ -69,7 +69,7 @@ where
         Err(code) => return code,
     };
     if let Some(probe) = arguments.probe {
-        return probe::ask(name, loaded.shell.admin.listen, probe);
+        return probe::ask(name, &loaded.shell.admin, probe);
     }
     let tracer = traces::start(name);
     if let Err(error) = tracer.and_then(|tracer| telemetry::init_with(&loaded.shell.log, tracer)) {

@@ -5,6 +5,7 @@
 
 mod client;
 mod fault;
+mod pinned;
 
 use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
@@ -20,6 +21,7 @@ use rustls::{CertificateError, ClientConfig, ClientConnection, Error, RootCertSt
 
 pub use client::ClientTls;
 pub use fault::TlsFault;
+pub(crate) use pinned::to_oneself;
 
 /// The cryptography of all connections.
 pub(crate) fn provider() -> Arc<CryptoProvider> {

@@ -10,7 +10,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tracing_subscriber::EnvFilter;
 
-use super::BadValue;
+use super::{BadValue, check_certificate, check_files};
 use crate::health::HealthConfig;
 use crate::supervisor::Supervision;
 
@@ -31,8 +31,9 @@ pub struct Shell {
 }
 
 impl Shell {
-    /// Errs when the log's filter cannot be read.
+    /// Errs when the log's filter cannot be read, or the certificate of the admin port.
     pub(super) fn check(&self) -> Result<(), BadValue> {
+        self.admin.check().map_err(|bad| bad.within("admin"))?;
         let filter = EnvFilter::try_new(&self.log.filter);
         filter.map(drop).map_err(|error| BadValue::new("log.filter", error.to_string()))
     }
@@ -44,6 +45,10 @@ impl Shell {
 pub struct Admin {
     /// Address to listen on; port 0 takes a free one. The alias takes a port alone.
     pub listen: SocketAddr,
+    /// The certificate of this process and those up to its authority, PEM; empty: it speaks plainly.
+    pub tls_cert_file: String,
+    /// The private key of that certificate, PEM.
+    pub tls_key_file: String,
     /// Connections of probes and scrapers; beyond it the one that has waited longest for its client is
     /// closed.
     pub connections_max: NonZeroU32,
@@ -51,11 +56,18 @@ pub struct Admin {
     pub client_timeout_ms: NonZeroU64,
 }
 
-#[cfg(test)]
 impl Admin {
+    fn check(&self) -> Result<(), BadValue> {
+        check_certificate("admin", &self.tls_cert_file, &self.tls_key_file)?;
+        check_files(&[("tls_cert_file", &self.tls_cert_file), ("tls_key_file", &self.tls_key_file)])
+    }
+
+    #[cfg(test)]
     pub(crate) fn on_a_free_port() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            tls_cert_file: String::new(),
+            tls_key_file: String::new(),
             connections_max: NonZeroU32::MIN,
             client_timeout_ms: NonZeroU64::MAX,
         }

@@ -237,7 +237,8 @@ fn unknown_variables_are_refused() {
     check_refused(
         &[("APP__ADMIN__PORT", "5")],
         "configuration key admin.port (APP__ADMIN__PORT): unknown field `port`, \
-             expected one of `listen`, `connections_max`, `client_timeout_ms`",
+         expected one of `listen`, `tls_cert_file`, `tls_key_file`, `connections_max`, \
+         `client_timeout_ms`",
     );
     check_refused(
         &[("APP__NOTHING__KEY", "x")],

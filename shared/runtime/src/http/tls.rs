@@ -23,18 +23,19 @@ pub(super) struct Tls {
 }
 
 impl Tls {
-    /// Reads the files; `None` if none are configured. Errs with the key of a file that cannot be used, and
-    /// when the keys contradict each other.
-    pub(super) fn open(config: &HttpConfig) -> anyhow::Result<Option<Self>> {
+    /// Reads the files; `None` if none are configured. Errs with the key, in `[section]`, of a file that cannot be
+    /// used, and when the keys contradict each other.
+    pub(super) fn open(section: &str, config: &HttpConfig) -> anyhow::Result<Option<Self>> {
         let [cert, key, client_ca] =
             [&config.tls_cert_file, &config.tls_key_file, &config.client_ca_file].map(Clone::clone);
-        config.check().map_err(|bad| bad.within("http"))?;
+        config.check().map_err(|bad| bad.within(section))?;
         if cert.is_empty() {
             return Ok(None);
         }
         let files = [&cert, &key, &client_ca].into_iter().filter(|file| !file.is_empty());
         let files = files.map(Into::into).collect();
-        let make = move || server_config(&cert, &key, &client_ca);
+        let section = section.to_owned();
+        let make = move || server_config(&section, &cert, &key, &client_ca);
         Ok(Some(Self { config: Reloaded::open("certificates", files, make)? }))
     }
 
@@ -44,19 +45,26 @@ impl Tls {
     }
 }
 
-fn server_config(cert: &str, key: &str, client_ca: &str) -> anyhow::Result<ServerConfig> {
+fn server_config(
+    section: &str,
+    cert: &str,
+    key: &str,
+    client_ca: &str,
+) -> anyhow::Result<ServerConfig> {
     let provider = provider();
-    let own = certified_key(["http.tls_cert_file", "http.tls_key_file"], [cert, key], &provider)?;
+    let named = |key: &str| format!("{section}.{key}");
+    let keys = [named("tls_cert_file"), named("tls_key_file")];
+    let own = certified_key(keys.each_ref().map(String::as_str), [cert, key], &provider)?;
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .context("choose the versions of TLS")?;
     let builder = if client_ca.is_empty() {
         builder.with_no_client_auth()
     } else {
-        let authorities = authorities("http.client_ca_file", client_ca)?;
+        let key = named("client_ca_file");
+        let authorities = authorities(&key, client_ca)?;
         let verifier = WebPkiClientVerifier::builder_with_provider(authorities.into(), provider);
-        let verifier =
-            verifier.build().with_context(|| format!("http.client_ca_file {client_ca}"))?;
+        let verifier = verifier.build().with_context(|| format!("{key} {client_ca}"))?;
         builder.with_client_cert_verifier(verifier)
     };
     let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(own)));

@@ -205,7 +205,7 @@ async fn keys_that_contradict_each_other_and_bad_files_are_named() {
         let mut config = HttpConfig::at("127.0.0.1:0".parse().expect("an address"));
         [config.tls_cert_file, config.tls_key_file, config.client_ca_file] =
             files.map(str::to_owned);
-        let error = format!("{:#}", Tls::open(&config).expect_err(named));
+        let error = format!("{:#}", Tls::open("http", &config).expect_err(named));
         assert!(error.contains(named) && !error.contains("canary"), "{error}");
     }
 }
