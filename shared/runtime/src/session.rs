@@ -266,6 +266,13 @@ pub fn serial_read(session: &Session) -> Consistency {
     }
 }
 
+/// The consistency of reads of `system_distributed`, which is replicated three times whatever the size: a node that is alone has
+/// one copy, and of three that there should be that is no quorum.
+pub fn distributed_read(session: &Session) -> Consistency {
+    let nodes = session.get_cluster_state().get_nodes_info().len();
+    if nodes > 1 { Consistency::Quorum } else { Consistency::One }
+}
+
 /// Whether a lightweight transaction was applied: the first column of its answer. The columns after
 /// it depend on the statement and are not decoded.
 pub fn was_applied(answer: QueryResult) -> Result<bool, LwtAnswerError> {

@@ -5,11 +5,11 @@ use super::topics::{Arrival, TopicFollower};
 use crate::http::HttpClient;
 use crate::wait::wait_for;
 use anyhow::{Context, ensure};
-use runtime::session::use_keyspace;
+use runtime::session::{distributed_read, use_keyspace};
 use scylla::client::session::Session;
 use scylla::errors::{DbError, ExecutionError, RequestAttemptError};
+use scylla::statement::Statement;
 use scylla::statement::prepared::PreparedStatement;
-use scylla::statement::{Consistency, Statement};
 use scylla::value::{CqlTimestamp, CqlTimeuuid};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use uuid::Uuid;
@@ -178,12 +178,10 @@ impl Hops {
     }
 }
 
-/// Asks for the log's streams. A node that is alone has one copy of what it knows of the cluster, and of three that
-/// there should be: no quorum.
+/// Asks for the log's streams.
 fn question(session: &Session, cql: &str) -> Statement {
-    let nodes = session.get_cluster_state().get_nodes_info().len();
     let mut statement = Statement::new(cql);
-    statement.set_consistency(if nodes > 1 { Consistency::Quorum } else { Consistency::One });
+    statement.set_consistency(distributed_read(session));
     statement
 }
 

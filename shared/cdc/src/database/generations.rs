@@ -1,7 +1,6 @@
 //! Generations of streams on vnodes, from `system_distributed`, and which kind a keyspace has.
 //!
-//! The tables of vnodes are replicated three times, whatever the cluster's size: on one node QUORUM cannot be
-//! had, so there they are read at ONE, as the official reader does.
+//! The tables of vnodes are read at the level that the cluster's size allows, as the official reader does.
 
 use crate::consumer::HandleError;
 use crate::database::tablets::{TabletGenerations, is_on_tablets};
@@ -11,9 +10,9 @@ use crate::log_time::LogTime;
 use crate::source::GenerationSource;
 use async_trait::async_trait;
 use futures::TryStreamExt;
+use runtime::session::distributed_read;
 use scylla::client::session::Session;
 use scylla::serialize::row::SerializeRow;
-use scylla::statement::Consistency;
 use scylla::statement::prepared::PreparedStatement;
 use scylla::value::CqlTimestamp;
 use scylla_cdc::cdc_types::StreamID;
@@ -47,9 +46,8 @@ impl VnodeGenerations {
 
     /// The statement at the level that the cluster's size allows.
     fn levelled(&self, statement: &PreparedStatement) -> PreparedStatement {
-        let nodes = self.session.get_cluster_state().get_nodes_info().len();
         let mut statement = statement.clone();
-        statement.set_consistency(if nodes > 1 { Consistency::Quorum } else { Consistency::One });
+        statement.set_consistency(distributed_read(&self.session));
         statement
     }
 
