@@ -6,31 +6,45 @@ use std::process::Command;
 
 /// Crate, and what it may name of ours.
 const ALLOWED: &[(&str, &[&str])] = &[
-    ("domain", &[]),
+    ("kernel", &[]),
+    ("domain", &["kernel"]),
     ("reloaded", &[]),
     ("runtime", &["reloaded"]),
     ("leases", &["runtime"]),
-    ("event-store", &["domain", "leases", "runtime"]),
-    ("cdc", &["domain", "event-store", "leases", "runtime"]),
-    ("dead-letter", &["domain", "event-store", "cdc", "leases", "runtime"]),
-    ("projection", &["domain", "event-store", "cdc", "leases", "runtime"]),
-    ("messaging", &["domain", "event-store", "cdc", "leases", "reloaded", "runtime"]),
+    ("event-store", &["kernel", "leases", "runtime"]),
+    ("cdc", &["kernel", "event-store", "leases", "runtime"]),
+    ("dead-letter", &["event-store", "cdc", "leases", "runtime"]),
+    ("projection", &["domain", "kernel", "event-store", "cdc", "leases", "runtime"]),
+    ("messaging", &["kernel", "event-store", "cdc", "leases", "reloaded", "runtime"]),
     ("embedded-scylla", &["reloaded"]),
-    ("command-api", &["domain", "event-store", "runtime"]),
+    ("command-api", &["domain", "kernel", "event-store", "runtime"]),
     (
         "projection-worker",
-        &["cdc", "dead-letter", "event-store", "leases", "projection", "runtime"],
+        &["cdc", "dead-letter", "domain", "event-store", "leases", "projection", "runtime"],
     ),
-    ("outbox-relay", &["cdc", "dead-letter", "event-store", "leases", "messaging", "runtime"]),
+    (
+        "outbox-relay",
+        &["cdc", "dead-letter", "domain", "event-store", "leases", "messaging", "runtime"],
+    ),
     (
         "dlq-retrier",
-        &["cdc", "dead-letter", "event-store", "leases", "messaging", "projection", "runtime"],
+        &[
+            "cdc",
+            "dead-letter",
+            "domain",
+            "event-store",
+            "leases",
+            "messaging",
+            "projection",
+            "runtime",
+        ],
     ),
-    ("query-api", &["domain", "event-store", "projection", "runtime"]),
+    ("query-api", &["domain", "kernel", "event-store", "projection", "runtime"]),
     (
         "esctl",
         &[
             "domain",
+            "kernel",
             "cdc",
             "dead-letter",
             "event-store",
@@ -42,7 +56,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     // The workers are its children, not its crates.
     ("dev-stack", &["messaging", "runtime"]),
-    ("system-tests", &["dev-stack", "domain", "event-store", "messaging"]),
+    ("system-tests", &["dev-stack", "kernel", "event-store", "messaging"]),
     // Models of the protocols, not of the code.
     ("protocol-models", &[]),
 ];

@@ -2,7 +2,7 @@
 
 use crate::problem::Problem;
 use axum::http::{HeaderMap, HeaderName, header};
-use domain::Version;
+use kernel::Version;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 

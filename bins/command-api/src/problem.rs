@@ -2,8 +2,9 @@
 //! say, and whether the command was done.
 
 use axum::http::StatusCode;
-use domain::{DomainError, RefusalKind, ValueError};
+use domain::ValueError;
 use event_store::{BusyReason, Effect, ExecuteError};
+use kernel::{DomainError, RefusalKind};
 use std::time::Duration;
 
 use runtime::http::admission::Refused;

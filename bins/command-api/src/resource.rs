@@ -15,10 +15,11 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, post, put};
 use axum::{Extension, Json, Router};
-use domain::{Aggregate, DomainError, ValueError, Version};
+use domain::ValueError;
 use event_store::{
     CommandRequest, Effect, EventStore, ExecuteError, LookUp, Outcome, StoredEventRef,
 };
+use kernel::{Aggregate, DomainError, Version};
 use runtime::http::admission::{Admission, Place};
 use runtime::http::context::RequestContext;
 use runtime::test_hooks::defect;

@@ -64,9 +64,11 @@ mod tests {
     use messaging::{KafkaConfig, Message, Publisher, PublisherConfig, TopicReader};
     use std::time::Duration;
 
+    const NAMES: [&str; 2] = ["tallies.events", "counts.events"];
+
     fn message(version: u64) -> Message {
         Message {
-            topic: "orders.events".to_owned(),
+            topic: NAMES[0].to_owned(),
             key: "a".to_owned(),
             headers: vec![("ce_sequence", version.to_string())],
             payload: format!("{{\"version\":{version}}}"),
@@ -82,9 +84,9 @@ mod tests {
         let timeout = Duration::from_secs(60);
         let mut broker = tokio::task::JoinSet::new();
         broker.spawn(async move { serve(listen, &database).await });
-        let created = messaging::topics::create(&kafka, 4, 1, timeout).await.unwrap();
+        let created = messaging::topics::create(&kafka, &NAMES, 4, 1, timeout).await.unwrap();
         assert!(created.iter().all(|topic| topic.is_new), "{created:?}");
-        let again = messaging::topics::create(&kafka, 4, 1, timeout).await.unwrap();
+        let again = messaging::topics::create(&kafka, &NAMES, 4, 1, timeout).await.unwrap();
         assert!(again.iter().all(|topic| !topic.is_new), "{again:?}");
 
         let config = serde_json::json!({
@@ -101,7 +103,7 @@ mod tests {
         {
             published.unwrap();
         }
-        let reader = TopicReader::from_beginning(&kafka, &["orders.events"], timeout).unwrap();
+        let reader = TopicReader::from_beginning(&kafka, &NAMES[..1], timeout).unwrap();
         let ends = reader.ends(timeout).unwrap();
         assert_eq!(ends.iter().map(|(.., low, high)| high - low).sum::<i64>(), 40, "{ends:?}");
         let mut versions = Vec::new();

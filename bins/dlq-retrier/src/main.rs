@@ -53,7 +53,7 @@ async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
     ];
     let settings = process.wait_for_schema(&session, &schema).await?;
     let mut consumers = projection::read_models::consumers(&session);
-    consumers.push(Arc::new(Relay::new(publisher.clone())));
+    consumers.push(Arc::new(Relay::new(publisher.clone(), domain::AGGREGATES)));
     let readiness = process.readiness();
     let deps = RetrierDeps { session, consumers, settings, config: retry, leases, readiness };
     // One unit: leases and attempts fall together, and the next start is a new member of the group.

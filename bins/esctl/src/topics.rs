@@ -34,10 +34,15 @@ async fn create(settings: &Settings, format: Format) -> anyhow::Result<()> {
     let kafka = &settings.kafka;
     let topics = &settings.topics;
     let timeout = Duration::from_millis(topics.timeout_ms);
-    let created =
-        messaging::topics::create(kafka, topics.partitions, topics.replication_factor, timeout)
-            .await
-            .with_context(|| format!("create topics on {}", kafka.brokers.join(",")))?;
+    let created = messaging::topics::create(
+        kafka,
+        &domain::AGGREGATES.topics(),
+        topics.partitions,
+        topics.replication_factor,
+        timeout,
+    )
+    .await
+    .with_context(|| format!("create topics on {}", kafka.brokers.join(",")))?;
     let lines: Vec<Line> = created
         .iter()
         .map(|created| Line {

@@ -84,7 +84,8 @@ pub(crate) async fn run(
     } else {
         let kafka = &settings.kafka;
         let idle_max = Duration::from_millis(verify.topic_idle_ms);
-        let topics = TopicAudit::open(kafka, idle_max, verify.differences_max);
+        let topics =
+            TopicAudit::open(kafka, &domain::AGGREGATES.topics(), idle_max, verify.differences_max);
         let doing =
             || format!("read the topics on {} (or say --no-topics)", kafka.brokers.join(","));
         Some(topics.with_context(doing)?)

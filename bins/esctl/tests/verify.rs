@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use cdc::{Change, ChangeConsumer};
 use domain::value::{Amount, Currency, Item, Items, Quantity, Text};
-use domain::{Aggregate, Customer, CustomerCommand, Order, OrderCommand, RecordedEvent, Version};
+use domain::{Customer, CustomerCommand, Order, OrderCommand};
 use embedded_scylla::server::{Server, ServerConfig};
 use event_store::{CommandRequest, EventReader, EventStore, EventStoreConfig};
+use kernel::{Aggregate, RecordedEvent, Version};
 use runtime::ScyllaConfig;
 use scylla::client::session::Session;
 use serde_json::Value;

@@ -57,7 +57,7 @@ async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
         session,
         keyspace: scylla.keyspace,
         group: GROUP,
-        consumers: vec![Arc::new(Relay::new(publisher.clone()))],
+        consumers: vec![Arc::new(Relay::new(publisher.clone(), domain::AGGREGATES))],
         letters: Arc::new(letters),
         settings,
         config: cdc,

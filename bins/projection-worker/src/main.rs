@@ -73,6 +73,7 @@ async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
         group: GROUP,
         consumers: consumers.clone(),
         owned: scanned,
+        aggregates: domain::AGGREGATES,
         letters: letters.clone(),
         settings,
         config: scanner,

@@ -1,6 +1,7 @@
 //! The JSON of the answers.
 
-use domain::{OrderItem, RecordedEvent, Timestamp};
+use domain::OrderItem;
+use kernel::{RecordedEvent, Timestamp};
 use projection::queries::{CustomerRow, OrderPage, OrderRow, OrderSummary, QueryError};
 use projection::read_models::AddressView;
 use serde::Serialize;

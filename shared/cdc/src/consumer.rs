@@ -1,8 +1,8 @@
 //! What a consumer of events is, and what it is promised.
 
 use async_trait::async_trait;
-use domain::RecordedEvent;
 use futures::FutureExt;
+use kernel::RecordedEvent;
 use runtime::test_hooks::{Poison, poison};
 use runtime::traces::{self, Consumed};
 pub(crate) use runtime::{ErrorClass, Target};

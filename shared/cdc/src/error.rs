@@ -1,7 +1,7 @@
 //! Why a group of consumers had to stop.
 
 use crate::consumer::HandleError;
-use domain::RecordedEvent;
+use kernel::RecordedEvent;
 use runtime::config::BadValue;
 use runtime::telemetry::about;
 use runtime::traces;

@@ -29,7 +29,7 @@ use crate::consumer::Change;
 use crate::cursors::{CursorCache, LaneKey};
 use crate::letters::{Letter, Refusal};
 use crate::source::Cursor;
-use domain::RecordedEvent;
+use kernel::RecordedEvent;
 use runtime::test_hooks::defect;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;

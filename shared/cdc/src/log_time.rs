@@ -78,7 +78,7 @@ impl LogTime {
 
 impl fmt::Display for LogTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        domain::Timestamp(self.millis()).fmt(f)
+        kernel::Timestamp(self.millis()).fmt(f)
     }
 }
 

@@ -27,6 +27,7 @@ use crate::reader::database;
 use crate::source::Ring;
 use futures::StreamExt;
 use futures::future::BoxFuture;
+use kernel::Aggregates;
 use moka::future::Cache;
 use runtime::{Backoff, CancellationToken, Settings, chain};
 use scylla::client::session::Session;
@@ -55,6 +56,8 @@ pub struct ScannerDeps {
     pub consumers: Vec<Arc<dyn ChangeConsumer>>,
     /// Asked before each look.
     pub owned: OwnedSlots,
+    /// Know the topic of what has to be announced.
+    pub aggregates: Aggregates,
     /// Who waits behind a letter is left alone.
     pub letters: Arc<dyn Letters>,
     /// What all processes agree on.
@@ -82,7 +85,10 @@ pub async fn run_scanner(deps: ScannerDeps, shutdown: CancellationToken) -> Resu
         other.map(|group| Watched { group: group.clone(), name: group.clone(), consumer: None });
     let watched = own.chain(other).collect();
     let source = Arc::new(tables);
-    Scanner::new(source, watched, deps.owned, deps.settings.slots, deps.config).run(&shutdown).await
+    let Settings { slots, .. } = deps.settings;
+    Scanner::new(source, watched, deps.aggregates, deps.owned, slots, deps.config)
+        .run(&shutdown)
+        .await
 }
 
 /// A consumer whose cursors are compared.
@@ -103,6 +109,7 @@ impl Watched {
 pub(crate) struct Scanner {
     source: Arc<dyn ScanSource>,
     watched: Vec<Watched>,
+    aggregates: Aggregates,
     owned: OwnedSlots,
     slots: u32,
     config: ScannerConfig,
@@ -133,6 +140,7 @@ impl Scanner {
     pub(crate) fn new(
         source: Arc<dyn ScanSource>,
         watched: Vec<Watched>,
+        aggregates: Aggregates,
         owned: OwnedSlots,
         slots: u32,
         config: ScannerConfig,
@@ -140,7 +148,7 @@ impl Scanner {
         let settled = Cache::new(config.settled_cached_max);
         let suspects = Mutex::new(Suspects::new(config.suspects_max));
         let next_request = Mutex::new(Instant::now());
-        Self { source, watched, owned, slots, config, settled, suspects, next_request }
+        Self { source, watched, aggregates, owned, slots, config, settled, suspects, next_request }
     }
 
     fn suspects(&self) -> MutexGuard<'_, Suspects> {
@@ -352,7 +360,7 @@ impl Scanner {
         let Suspect { aggregate_id, version, .. } = *suspect;
         let consumers: Vec<_> = missed.iter().map(|(watched, _)| watched.name.as_str()).collect();
         let consumers = consumers.join(", ");
-        let Some(topic) = domain::topic_of(&suspect.aggregate_type) else {
+        let Some(topic) = self.aggregates.topic_of(&suspect.aggregate_type) else {
             let aggregate_type = &suspect.aggregate_type;
             warn!(%aggregate_id, version, aggregate_type, consumers, "unhandled, of unknown type");
             self.suspects().clear(aggregate_id);

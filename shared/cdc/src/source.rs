@@ -7,7 +7,7 @@ use crate::consumer::{Change, HandleError};
 use crate::generation::StreamRange;
 use crate::log_time::{LogTime, Window};
 use async_trait::async_trait;
-use domain::RecordedEvent;
+use kernel::RecordedEvent;
 use scylla_cdc::cdc_types::StreamID;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;

@@ -3,43 +3,10 @@
 
 use crate::customer::{Address, Customer, CustomerCommand, Profile};
 use crate::order::{Order, OrderCommand};
-use crate::testing::{AGGREGATE_ID, fold};
 use crate::value::{Amount, Country, Currency, Email, Item, Items, Quantity, Text};
-use crate::{Aggregate, DecisionContext, DomainEvent, Timestamp, codec};
+use kernel::testing::{fold, live, stored_and_read};
 use proptest::prelude::*;
 use uuid::Uuid;
-
-/// Decides the commands one after the other and returns every event that came of them.
-fn run<A>(commands: Vec<A::Command>) -> Result<(A, Vec<A::Event>), TestCaseError>
-where
-    A: Aggregate + PartialEq,
-{
-    let mut state = A::default();
-    let mut events = Vec::new();
-    for (command, second) in commands.into_iter().zip(0_i64..) {
-        let ctx = DecisionContext { aggregate_id: AGGREGATE_ID, now: Timestamp(second * 1_000) };
-        let Ok(decided) = state.decide(command.clone(), &ctx) else { continue };
-        for event in &decided {
-            state.apply(event);
-        }
-        events.extend(decided);
-        // A command that was accepted finds its own effect when it comes again, except that a
-        // create is refused.
-        if let Ok(again) = state.decide(command, &ctx) {
-            prop_assert!(again.is_empty(), "accepted twice: {again:?}");
-        }
-    }
-    Ok((state, events))
-}
-
-fn stored_and_read<E: DomainEvent>(events: &[E]) -> Vec<E> {
-    let read = events.iter().map(|event| {
-        let kind = event.kind();
-        let text = codec::encode(event).expect("a decided event can be stored");
-        codec::decode(kind.name, kind.schema_version, &text).expect("a stored event can be read")
-    });
-    read.collect()
-}
 
 fn text<const MAX: usize>() -> impl Strategy<Value = Text<MAX>> {
     prop::sample::select(vec!["a", "b \"quoted\"", "日本"]).prop_map(|t| Text::new(t).unwrap())
@@ -101,7 +68,7 @@ proptest! {
     fn an_order_is_what_its_stored_events_say(
         commands in prop::collection::vec(order_command(), 0..20),
     ) {
-        let (state, events) = run::<Order>(commands)?;
+        let (state, events) = live::<Order>(commands);
         let replayed = fold::<Order>(&stored_and_read(&events));
         prop_assert_eq!(&replayed, &state);
         prop_assert_eq!(format!("{replayed:?}"), format!("{state:?}"));
@@ -111,7 +78,7 @@ proptest! {
     fn a_customer_is_what_their_stored_events_say(
         commands in prop::collection::vec(customer_command(), 0..30),
     ) {
-        let (state, events) = run::<Customer>(commands)?;
+        let (state, events) = live::<Customer>(commands);
         let replayed = fold::<Customer>(&stored_and_read(&events));
         prop_assert_eq!(&replayed, &state);
         prop_assert_eq!(format!("{replayed:?}"), format!("{state:?}"));

@@ -6,7 +6,7 @@
 
 use crate::ledger::Ledger;
 use crate::metrics::METRICS;
-use domain::RecordedEvent;
+use kernel::RecordedEvent;
 use runtime::{Backoff, BackoffConfig, chain};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -14,7 +14,7 @@ use crate::ledger::{Commit, CommitAnswer, Intent, Ledger, LedgerError, ReadFailu
 use crate::load::{since, upwards};
 use crate::metrics::METRICS;
 use crate::writer::{Pulse, Writer};
-use domain::{RecordedEvent, Version};
+use kernel::{RecordedEvent, Version};
 use runtime::test_hooks::{crash_point, defect};
 use runtime::{Backoff, chain};
 use std::sync::Arc;

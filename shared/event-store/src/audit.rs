@@ -5,8 +5,8 @@
 //! announced, so whatever is announced and not stored is a difference.
 
 use crate::outbox::{self, Row};
-use domain::{RecordedEvent, Version};
 use futures::TryStreamExt;
+use kernel::{Aggregates, RecordedEvent, Version};
 use scylla::DeserializeRow;
 use scylla::client::session::Session;
 use scylla::response::{PagingState, PagingStateResponse};
@@ -214,6 +214,7 @@ pub fn events_of(stored: &[StoredRow]) -> Result<Vec<RecordedEvent>, Vec<Differe
 /// took within `due` must be announced; an older announcement may have expired, a younger event may
 /// not be announced yet.
 pub fn compare_outbox(
+    aggregates: Aggregates,
     announced: &[AnnouncedRow],
     stored: &[StoredRow],
     due: &Range<i64>,
@@ -234,7 +235,8 @@ pub fn compare_outbox(
             let columns = differing(row, &event.row).join(", ");
             differences.push(wrong(row, format!("announced with another {columns} than stored")));
         }
-        let known = event.row.aggregate_type.as_deref().and_then(domain::topic_of);
+        let known =
+            event.row.aggregate_type.as_deref().and_then(|of_type| aggregates.topic_of(of_type));
         if known.is_some() && topic.as_deref() != known {
             differences.push(wrong(row, format!("announced for topic {topic:?}")));
         }

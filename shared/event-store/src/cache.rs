@@ -2,7 +2,7 @@
 //! may be old: only an applied commit may rest on it.
 
 use crate::state::Loaded;
-use domain::Aggregate;
+use kernel::Aggregate;
 use moka::future::Cache;
 use std::any::Any;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,6 +1,6 @@
 //! What a caller asks of an aggregate and what it gets back.
 
-use domain::{Aggregate, Version};
+use kernel::{Aggregate, Version};
 use uuid::Uuid;
 
 /// One command to one aggregate.

@@ -5,7 +5,7 @@ use crate::command::{CommandRequest, Outcome, StoredEventRef};
 use crate::config::EventStoreConfig;
 use crate::error::{CorruptError, ExecuteError};
 use crate::state::Loaded;
-use domain::{
+use kernel::{
     Aggregate, CommitPlace, DecisionContext, DomainEvent, EventMetadata, RecordedEvent, Timestamp,
     Version, codec,
 };

@@ -2,7 +2,7 @@
 //! says whether the command was done ([`ExecuteError::effect`]).
 
 use crate::ledger::LedgerError;
-use domain::{DomainError, Version};
+use kernel::{DomainError, Version};
 use runtime::config::BadValue;
 use std::time::Duration;
 use uuid::Uuid;
@@ -183,16 +183,16 @@ pub enum CorruptError {
         version: Version,
         /// What the codec says.
         #[source]
-        source: domain::codec::CodecError,
+        source: kernel::codec::CodecError,
     },
     /// A decided event cannot be stored.
     #[error("encode an event of aggregate {aggregate_id}")]
     Encode {
         /// The aggregate.
         aggregate_id: Uuid,
-        /// What serde says.
+        /// What the codec says.
         #[source]
-        source: serde_json::Error,
+        source: kernel::codec::CodecError,
     },
 }
 

@@ -15,7 +15,7 @@ use crate::seen_commands::SeenCommands;
 use crate::sendings::Sending;
 use crate::state::Loaded;
 use crate::store::Shared;
-use domain::{Aggregate, RecordedEvent};
+use kernel::{Aggregate, RecordedEvent};
 use runtime::test_hooks::{crash_point, defect};
 use runtime::{Backoff, chain, traces};
 use std::sync::Arc;

@@ -5,7 +5,7 @@
 //! open until each append in it has finished, and the writer's row names the oldest open one. So
 //! whoever settles this writer finds every unfinished append between the row's two numbers.
 
-use domain::Version;
+use kernel::Version;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

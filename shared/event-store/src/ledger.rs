@@ -3,7 +3,7 @@
 //! again is the state machine's business.
 
 use async_trait::async_trait;
-use domain::{RecordedEvent, Version};
+use kernel::{RecordedEvent, Version};
 use std::sync::Arc;
 use uuid::Uuid;
 

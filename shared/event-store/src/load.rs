@@ -3,7 +3,7 @@
 use crate::error::CorruptError;
 use crate::ledger::{Ledger, LedgerError, ReadFailure, Strength, Tail};
 use crate::state::{FoldError, Loaded};
-use domain::{Aggregate, Version};
+use kernel::{Aggregate, Version};
 use uuid::Uuid;
 
 /// Why an aggregate could not be loaded.

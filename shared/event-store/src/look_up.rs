@@ -12,7 +12,7 @@ use crate::error::ExecuteError;
 use crate::load::{LoadError, load, refresh};
 use crate::state::Loaded;
 use crate::store::EventStore;
-use domain::{Aggregate, Version};
+use kernel::{Aggregate, Version};
 use runtime::{Backoff, chain};
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;

@@ -2,7 +2,7 @@
 //! the CDC log of the table decodes its rows with [`Row`].
 
 use crate::error::CorruptError;
-use domain::{EventMetadata, RecordedEvent, Timestamp, Version};
+use kernel::{EventMetadata, RecordedEvent, Timestamp, Version};
 use scylla::value::{CqlTimestamp, CqlValue};
 use uuid::Uuid;
 
@@ -25,7 +25,7 @@ pub mod column {
     pub const SCHEMA_VERSION: &str = "schema_version";
     /// `text`, JSON
     pub const EVENT_DATA: &str = "event_data";
-    /// `text`, JSON of [`domain::EventMetadata`]
+    /// `text`, JSON of [`kernel::EventMetadata`]
     pub const METADATA: &str = "metadata";
     /// `timestamp`
     pub const RECORDED_AT: &str = "recorded_at";
@@ -53,7 +53,7 @@ pub struct Row {
     pub schema_version: Option<i32>,
     /// The event's data as JSON.
     pub event_data: Option<String>,
-    /// [`domain::EventMetadata`] as JSON.
+    /// [`kernel::EventMetadata`] as JSON.
     pub metadata: Option<String>,
     /// Commit time.
     pub recorded_at: Option<CqlTimestamp>,

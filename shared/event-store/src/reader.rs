@@ -6,7 +6,7 @@ use crate::error::{CorruptError, OpenError, ReadError};
 use crate::ledger::{Ledger, ReadFailure, Strength};
 use crate::scylla_ledger::ScyllaLedger;
 use crate::statements::RequestBounds;
-use domain::{RecordedEvent, Version};
+use kernel::{RecordedEvent, Version};
 use scylla::client::session::Session;
 use std::fmt;
 use std::sync::Arc;

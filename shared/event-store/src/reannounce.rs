@@ -10,7 +10,7 @@ use crate::ledger::{Ledger, ReadFailure, Strength};
 use crate::reader::contiguous;
 use crate::scylla_ledger::ScyllaLedger;
 use crate::statements::RequestBounds;
-use domain::{RecordedEvent, Version};
+use kernel::{RecordedEvent, Version};
 use runtime::{Backoff, BackoffConfig, Settings};
 use scylla::client::session::Session;
 use std::fmt;

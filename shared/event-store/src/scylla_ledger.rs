@@ -10,7 +10,7 @@ use crate::ledger::{
 use crate::outbox::{self, Row};
 use crate::statements::{RequestBounds, Statements};
 use async_trait::async_trait;
-use domain::{RecordedEvent, Version};
+use kernel::{RecordedEvent, Version};
 use runtime::test_hooks::defect;
 use scylla::client::session::Session;
 use scylla::policies::retry::FallthroughRetryPolicy;

@@ -5,7 +5,7 @@
 //! so every process remembers the same.
 
 use crate::command::StoredEventRef;
-use domain::{RecordedEvent, Timestamp, Version};
+use kernel::{RecordedEvent, Timestamp, Version};
 use std::collections::{HashMap, VecDeque};
 use uuid::Uuid;
 

@@ -14,8 +14,8 @@ use crate::ledger::{
 };
 use crate::metrics::METRICS;
 use crate::reannounce::{ReannounceError, Reannouncer};
-use domain::Version;
 use futures::{StreamExt, TryStreamExt, stream};
+use kernel::Version;
 use runtime::test_hooks::{crash_point, defect};
 use runtime::{Backoff, chain};
 use std::collections::HashMap;

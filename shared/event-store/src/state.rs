@@ -2,7 +2,7 @@
 
 use crate::error::CorruptError;
 use crate::seen_commands::SeenCommands;
-use domain::{Aggregate, RecordedEvent, Timestamp, Version, codec};
+use kernel::{Aggregate, RecordedEvent, Timestamp, Version, codec};
 use uuid::Uuid;
 
 /// The fold of an aggregate's events up to `version`. Everything in it is a stored fact; it may be

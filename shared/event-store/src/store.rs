@@ -17,7 +17,7 @@ use crate::sendings::Sendings;
 use crate::settler::Settler;
 use crate::statements::RequestBounds;
 use crate::writer::Keeper;
-use domain::{Aggregate, Timestamp};
+use kernel::{Aggregate, Timestamp};
 use runtime::test_hooks::defect;
 use runtime::{CancellationToken, Settings};
 use scylla::client::session::Session;
@@ -245,7 +245,7 @@ impl EventStore {
     }
 
     /// Takes a place among the open commands and waits for the aggregate's turn.
-    pub(crate) async fn admit<E: domain::DomainError>(
+    pub(crate) async fn admit<E: kernel::DomainError>(
         &self,
         aggregate_id: Uuid,
         deadline: Instant,

@@ -3,12 +3,11 @@
 mod database;
 mod fake;
 mod tables;
-mod tally;
 mod wire;
 
 pub(crate) use database::{Database, eventually};
 pub(crate) use fake::{Fake, Fault, Op};
-pub(crate) use tally::{Tally, TallyCommand, TallyError, event};
+pub(crate) use kernel::testing::tally::{Tally, TallyCommand, TallyError, event};
 pub(crate) use wire::{When, Wire};
 
 use crate::command::{CommandRequest, Outcome};
@@ -16,7 +15,7 @@ use crate::config::EventStoreConfig;
 use crate::error::ExecuteError;
 use crate::ledger::Ledger;
 use crate::store::EventStore;
-use domain::{Timestamp, Version};
+use kernel::{Timestamp, Version};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;

@@ -16,6 +16,7 @@
 //! | `content-type` | `application/json` |
 
 use cdc::Change;
+use kernel::Aggregates;
 
 /// One record for a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,13 +40,14 @@ pub enum MessageError {
 }
 
 impl Message {
-    /// The message of an event. The same event always gives the same message. Event types that
+    /// The message of an event; `aggregates` know its topic when its announcement does not. The same event always gives the same message. Event types that
     /// this release does not know are published like any other.
-    pub fn of(change: &Change) -> Result<Self, MessageError> {
+    pub fn of(change: &Change, aggregates: Aggregates) -> Result<Self, MessageError> {
         let event = &change.event;
         let topic = match &change.topic {
             Some(topic) => topic.clone(),
-            None => domain::topic_of(&event.aggregate_type)
+            None => aggregates
+                .topic_of(&event.aggregate_type)
                 .ok_or_else(|| MessageError::NoTopic(event.aggregate_type.clone()))?
                 .to_owned(),
         };
@@ -74,7 +76,8 @@ impl Message {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use domain::{CommitPlace, EventMetadata, RecordedEvent, Timestamp, Version};
+    use kernel::testing::tally::TALLIES;
+    use kernel::{CommitPlace, EventMetadata, RecordedEvent, Timestamp, Version};
     use uuid::Uuid;
 
     pub(crate) fn change(aggregate_type: &str, topic: Option<&str>) -> Change {
@@ -84,7 +87,7 @@ pub(crate) mod tests {
                 aggregate_id: Uuid::from_u128(2),
                 aggregate_type: aggregate_type.to_owned(),
                 version: Version(7),
-                event_type: "OrderReturned".to_owned(),
+                event_type: "TallyHalved".to_owned(),
                 schema_version: 3,
                 recorded_at: Timestamp(1_700_000_000_123),
                 metadata: EventMetadata {
@@ -104,15 +107,15 @@ pub(crate) mod tests {
 
     #[test]
     fn an_event_type_of_a_later_release_is_published_as_it_is() {
-        let message = Message::of(&change("order", Some("orders.events"))).unwrap();
-        assert_eq!(message.topic, "orders.events");
+        let message = Message::of(&change("tally", Some("tallies.events")), TALLIES).unwrap();
+        assert_eq!(message.topic, "tallies.events");
         assert_eq!(message.key, Uuid::from_u128(2).to_string());
         assert_eq!(message.payload, r#"{"reason":"broken"}"#);
         let header = |name: &str| {
             message.headers.iter().find(|(key, _)| *key == name).map(|(_, value)| value.as_str())
         };
         assert_eq!(header("ce_id"), Some(Uuid::from_u128(1).to_string().as_str()));
-        assert_eq!(header("ce_type"), Some("OrderReturned"));
+        assert_eq!(header("ce_type"), Some("TallyHalved"));
         assert_eq!(header("ce_sequence"), Some("7"));
         assert_eq!(header("ce_time"), Some("2023-11-14T22:13:20.123Z"));
         assert_eq!(header("ce_traceparent"), Some("00-aa-bb-01"));
@@ -121,13 +124,13 @@ pub(crate) mod tests {
 
     #[test]
     fn a_healed_event_finds_the_topic_of_its_aggregate_type() {
-        assert_eq!(Message::of(&change("order", None)).unwrap().topic, "orders.events");
+        assert_eq!(Message::of(&change("tally", None), TALLIES).unwrap().topic, "tallies.events");
     }
 
     #[test]
     fn an_unknown_aggregate_type_without_topic_has_no_message() {
         assert_eq!(
-            Message::of(&change("parcel", None)),
+            Message::of(&change("parcel", None), TALLIES),
             Err(MessageError::NoTopic("parcel".to_owned()))
         );
     }

@@ -5,6 +5,7 @@ use crate::metrics::PUBLISH_LATENCY;
 use crate::producer::{PublishError, Publisher};
 use async_trait::async_trait;
 use cdc::{Change, ChangeConsumer, ErrorClass, HandleError, Target};
+use kernel::Aggregates;
 use runtime::traces;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tracing::{Instrument, debug};
@@ -16,12 +17,13 @@ pub const CONSUMER: &str = "relay";
 /// the same `ce_id`.
 pub struct Relay {
     publisher: Publisher,
+    aggregates: Aggregates,
 }
 
 impl Relay {
-    /// A relay that publishes through `publisher`.
-    pub fn new(publisher: Publisher) -> Self {
-        Self { publisher }
+    /// A relay that publishes the events of these aggregates through `publisher`.
+    pub fn new(publisher: Publisher, aggregates: Aggregates) -> Self {
+        Self { publisher, aggregates }
     }
 }
 
@@ -53,7 +55,8 @@ impl ChangeConsumer for Relay {
             ),
             source: Some(source),
         };
-        let message = Message::of(change).map_err(|e| failed(ErrorClass::Poison, Box::new(e)))?;
+        let message = Message::of(change, self.aggregates)
+            .map_err(|e| failed(ErrorClass::Poison, Box::new(e)))?;
         let send = traces::publish(&message.topic, event.aggregate_id);
         let at = self.publisher.publish(&message).instrument(send).await.map_err(|error| {
             let class = match &error {
@@ -92,18 +95,18 @@ mod tests {
     use crate::tests::Broker;
     use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
-    const TOPIC: Option<&str> = Some("orders.events");
+    const TOPIC: Option<&str> = Some("tallies.events");
 
     #[tokio::test(flavor = "multi_thread")]
     async fn an_event_is_handled_once_the_broker_has_it() {
         let broker = Broker::start();
-        let relay = Relay::new(broker.publisher(10_000));
+        let relay = Relay::new(broker.publisher(10_000), TALLIES);
         assert_eq!(
-            (relay.name(), relay.wants("order"), relay.wants("parcel")),
+            (relay.name(), relay.wants("tally"), relay.wants("parcel")),
             ("relay", true, true)
         );
         // A relay remembers nothing of an aggregate.
-        let view = relay.handle(&change("order", TOPIC), None).await.expect("published");
+        let view = relay.handle(&change("tally", TOPIC), None).await.expect("published");
         assert_eq!(view, None);
     }
 
@@ -111,7 +114,7 @@ mod tests {
     async fn each_failure_has_its_class_and_names_the_event() {
         let broker = Broker::start();
         let failed = async |message_timeout_ms, change| {
-            let relay = Relay::new(broker.publisher(message_timeout_ms));
+            let relay = Relay::new(broker.publisher(message_timeout_ms), TALLIES);
             let error = relay.handle(&change, None).await.expect_err("must fail");
             let named = error.to_string();
             assert!(named.contains(&change.event.aggregate_id.to_string()), "{named}");
@@ -120,10 +123,10 @@ mod tests {
         assert_eq!(failed(10_000, change("parcel", None)).await, ErrorClass::Poison, "no topic");
         let invalid = RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_RECORD;
         broker.fail(RDKafkaApiKey::Produce, invalid, 1);
-        assert_eq!(failed(10_000, change("order", TOPIC)).await, ErrorClass::Poison, "refused");
+        assert_eq!(failed(10_000, change("tally", TOPIC)).await, ErrorClass::Poison, "refused");
         broker.cluster.broker_down(1).expect("down");
         assert_eq!(
-            failed(300, change("order", TOPIC)).await,
+            failed(300, change("tally", TOPIC)).await,
             ErrorClass::Transport,
             "nobody there"
         );

@@ -11,7 +11,7 @@ use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use runtime::BackoffConfig;
 use std::time::{Duration, Instant};
 
-const TOPIC: &str = "orders.events";
+const TOPIC: &str = "tallies.events";
 const PARTITIONS: i32 = 4;
 const REBUILD: BackoffConfig = BackoffConfig { initial_ms: 100, max_ms: 60_000 };
 /// Long enough for a busy machine; nothing here waits for it when all is well.

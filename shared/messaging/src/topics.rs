@@ -7,11 +7,6 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use std::time::Duration;
 
-/// The topics of all aggregate types, one each.
-pub fn all() -> Vec<&'static str> {
-    domain::event_kinds().iter().filter_map(|(kind, _)| domain::topic_of(kind)).collect()
-}
-
 /// What became of one topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Created {
@@ -47,11 +42,12 @@ pub enum TopicError {
     },
 }
 
-/// Creates the topics of all aggregate types that are not there yet. Safe to repeat: an existing
+/// Creates those of these topics that are not there yet. Safe to repeat: an existing
 /// topic is never changed, partitions are never added silently, because a key's partition depends
 /// on their number. Waits for the broker for at most `timeout`, and as long again for what it is asked.
 pub async fn create(
     kafka: &KafkaConfig,
+    names: &[&'static str],
     partitions: i32,
     replication: i32,
     timeout: Duration,
@@ -62,7 +58,6 @@ pub async fn create(
         .await
         .expect("asking does not panic")?;
     let admin: AdminClient<BrokerContext> = kafka.client(BrokerContext::new(kafka), |_| {})?;
-    let names = all();
     let topics: Vec<NewTopic<'_>> = names
         .iter()
         .map(|topic| NewTopic::new(topic, partitions, TopicReplication::Fixed(replication)))
@@ -71,7 +66,7 @@ pub async fn create(
         AdminOptions::new().operation_timeout(Some(timeout)).request_timeout(Some(timeout));
     let results = admin.create_topics(&topics, &options).await?;
     let mut created = Vec::with_capacity(results.len());
-    for (result, topic) in results.into_iter().zip(names) {
+    for (result, topic) in results.into_iter().zip(names.iter().copied()) {
         match result {
             Ok(_) => created.push(Created { topic, is_new: true }),
             Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {

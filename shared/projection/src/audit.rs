@@ -18,9 +18,9 @@ pub use tables::{RowKey, ScanPage, Table};
 pub use worker::{AuditConfig, AuditDeps, run_audit};
 
 use crate::read_models::{Customers, Orders};
-use domain::{RecordedEvent, Version};
 use event_store::audit::{AuditError, AuditReader, events_of};
 use history::{Fold, Folds};
+use kernel::{RecordedEvent, Version};
 use scylla::client::session::Session;
 use std::error::Error;
 use std::ops::RangeInclusive;

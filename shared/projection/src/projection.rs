@@ -1,7 +1,7 @@
 //! What a projection is: a fold over the events of one aggregate.
 
 use crate::row::RowWrite;
-use domain::{DomainEvent, EventEnvelope};
+use kernel::{DomainEvent, EventEnvelope};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 

@@ -67,7 +67,7 @@ impl<P: Projection> Projector<P> {
             HandleError { class, what, source: Some(source) }
         };
         let poison = |what, source| failed(ErrorClass::Poison, what, source);
-        let decoded = domain::codec::decode_recorded::<P::Event>(event)
+        let decoded = kernel::codec::decode_recorded::<P::Event>(event)
             .map_err(|error| poison("decode", Box::new(error)))?;
         let times = WriteTimes::of(event.version)
             .ok_or_else(|| poison("find the timestamps of", "the version is too large".into()))?;

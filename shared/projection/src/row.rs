@@ -1,6 +1,6 @@
 //! Row writes: what a projection wants to stand in its tables.
 
-use domain::{Timestamp, Version};
+use kernel::{Timestamp, Version};
 use scylla::value::{CqlTimestamp, CqlValue};
 use uuid::Uuid;
 

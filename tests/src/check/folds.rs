@@ -2,7 +2,7 @@
 
 use super::evidence::Evidence;
 use crate::dump::{Row, StoredEvent};
-use domain::Timestamp;
+use kernel::Timestamp;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use uuid::Uuid;

@@ -5,7 +5,7 @@ use super::*;
 use crate::chaos::{Poison, PoisonEffect, Poisoned};
 use crate::dump::{Announced, Dump, LetterRow, Progress, SlotRow, StoredEvent, WriterRow};
 use crate::history::{Command, Fault, History, Kind, Lookup, Place, Read, Reply, Reuse, Sending};
-use domain::{CommitPlace, EventMetadata};
+use kernel::{CommitPlace, EventMetadata};
 use messaging::ReceivedMessage;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;

@@ -12,8 +12,8 @@ pub use rows::{ReadModels, Row};
 pub use topics::Topics;
 
 use anyhow::Context;
-use domain::EventMetadata;
 use futures::TryStreamExt;
+use kernel::EventMetadata;
 use messaging::ReceivedMessage;
 use scylla::client::session::Session;
 use scylla::value::CqlTimestamp;

@@ -1,8 +1,8 @@
 //! The read models' tables, each row as a JSON object of its columns.
 
 use anyhow::bail;
-use domain::Timestamp;
 use futures::TryStreamExt;
+use kernel::Timestamp;
 use scylla::client::session::Session;
 use scylla::value::CqlValue;
 use serde_json::{Map, Value, json};

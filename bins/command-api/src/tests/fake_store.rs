@@ -2,10 +2,10 @@
 //! them, and failures on demand.
 
 use crate::resource::Store;
-use domain::{Aggregate, DecisionContext, DomainEvent, Version, testing};
 use event_store::{
     BusyReason, CommandRequest, CorruptError, ExecuteError, LookUp, Outcome, StoredEventRef,
 };
+use kernel::{Aggregate, DecisionContext, DomainEvent, Version, testing};
 use std::any::Any;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};

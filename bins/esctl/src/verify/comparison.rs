@@ -6,8 +6,8 @@ use std::ops::Range;
 use std::time::Duration;
 
 use anyhow::Context;
-use domain::{RecordedEvent, Version};
 use event_store::audit::{AuditReader, Difference, NextPage, compare_outbox, events_of};
+use kernel::{RecordedEvent, Version};
 use messaging::{Digest, TopicAudit};
 use projection::audit::{Audit, RowKey};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -186,7 +186,7 @@ impl Comparison {
                 line(check, table.to_owned(), id, Some(version), what)
             }
         };
-        let outbox = compare_outbox(&announced, &stored, &self.due());
+        let outbox = compare_outbox(domain::AGGREGATES, &announced, &stored, &self.due());
         let mut lines: Vec<_> = outbox.into_iter().map(of("outbox")).collect();
         match events_of(&stored) {
             Ok(events) => {
@@ -209,7 +209,8 @@ impl Comparison {
     fn compare_topic(&self, id: Uuid, events: &[RecordedEvent], at_least: Version) -> Option<Line> {
         let topics = self.topics.as_ref()?;
         let last = events.last().map_or(0, |event| event.version.0);
-        let expected = events.last().and_then(|event| domain::topic_of(&event.aggregate_type));
+        let expected =
+            events.last().and_then(|event| domain::AGGREGATES.topic_of(&event.aggregate_type));
         let wrong = |topic: &str, version: u64, what: String| {
             Some(line("topic", topic.to_owned(), id, i64::try_from(version).ok(), what))
         };

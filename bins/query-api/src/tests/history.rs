@@ -1,10 +1,11 @@
 //! Histories, as the event store has them.
 
 use super::*;
+use domain::Order;
 use domain::order::OrderCommand;
 use domain::value::{Amount, Currency, Item, Items, Quantity, Text};
-use domain::{Aggregate, Order};
 use event_store::{CommandRequest, EventStore, EventStoreConfig};
+use kernel::Aggregate;
 use serde_json::json;
 
 async fn store(api: &Api) -> EventStore {

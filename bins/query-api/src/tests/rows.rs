@@ -1,7 +1,7 @@
 //! Orders and customers as the read models have them, and the lists.
 
 use super::*;
-use domain::Timestamp;
+use kernel::Timestamp;
 use serde_json::json;
 use std::time::{SystemTime, UNIX_EPOCH};
 

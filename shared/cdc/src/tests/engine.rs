@@ -66,7 +66,7 @@ impl Database {
     /// Commits versions of an aggregate, each by a lightweight transaction.
     async fn commit(&self, id: Uuid, versions: std::ops::RangeInclusive<i64>) {
         let cql = format!(
-            "INSERT INTO event_store ({COLUMNS}) VALUES (?, ?, ?, 'order', 'OrderCreated', 1, '{{}}', '{METADATA}', ?) IF NOT EXISTS"
+            "INSERT INTO event_store ({COLUMNS}) VALUES (?, ?, ?, 'tally', 'TallyAdded', 1, '{{}}', '{METADATA}', ?) IF NOT EXISTS"
         );
         for version in versions {
             self.run(&cql, (id, version, event_id(id, version), CqlTimestamp(1))).await;
@@ -88,7 +88,7 @@ impl Database {
             let event = event_id(id, version);
             format!(
                 "INSERT INTO outbox_messages ({COLUMNS}, topic) VALUES ({id}, {version}, {event}, \
-                 'order', 'OrderCreated', 1, '{{}}', '{metadata}', 1, 'orders.events');"
+                 'tally', 'TallyAdded', 1, '{{}}', '{metadata}', 1, 'tallies.events');"
             )
         });
         let rows: String = rows.collect();
@@ -196,7 +196,7 @@ impl ChangeConsumer for Collector {
     }
 
     fn wants(&self, aggregate_type: &str) -> bool {
-        aggregate_type == "order"
+        aggregate_type == "tally"
     }
 
     async fn handle(
@@ -233,7 +233,7 @@ async fn announced_events_are_handled_in_order_within_milliseconds() {
             database.announce(*id, version..=version).await;
             let (at, topic) = seen.wait(*id, version as u64).await;
             latencies.push(at.saturating_duration_since(began));
-            from_log += usize::from(topic.as_deref() == Some("orders.events"));
+            from_log += usize::from(topic.as_deref() == Some("tallies.events"));
         }
     }
     group.end().await;

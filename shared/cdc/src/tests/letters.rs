@@ -7,7 +7,7 @@ use crate::consumer::{ErrorClass, HandleError};
 use crate::error::EventName;
 use crate::letters::{LetterState, Letters, Refusal, SlotLetter};
 use crate::sequencer::Sequencer;
-use domain::RecordedEvent;
+use kernel::RecordedEvent;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

@@ -6,7 +6,7 @@ use crate::config::CdcConfig;
 use crate::consumer::{Change, ChangeConsumer, ErrorClass, HandleError};
 use crate::sequencer::{Parts, Sequencer};
 use crate::source::{Fence, LogRow, Ring};
-use domain::RecordedEvent;
+use kernel::RecordedEvent;
 use scylla_cdc::cdc_types::StreamID;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

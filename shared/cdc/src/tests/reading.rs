@@ -188,7 +188,7 @@ async fn a_restart_continues_where_the_life_before_ended() {
 async fn a_failure_that_lies_elsewhere_ends_the_group_and_stays_in_front_of_the_checkpoint() {
     let world = World::new();
     let bad = aggregate(7);
-    let broken = move |event: &domain::RecordedEvent| {
+    let broken = move |event: &kernel::RecordedEvent| {
         (event.aggregate_id == bad).then(|| HandleError {
             class: ErrorClass::Fatal,
             what: "no such table".to_owned(),

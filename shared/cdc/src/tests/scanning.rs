@@ -8,6 +8,7 @@ use crate::scanner::source::{Progress, ScanSource, Scanned};
 use crate::scanner::{Scanner, ScannerConfig, Watched};
 use crate::source::{NextPage, Ring, TailPage};
 use async_trait::async_trait;
+use kernel::testing::tally::TALLIES;
 use runtime::CancellationToken;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
@@ -96,7 +97,7 @@ impl Tables {
 
     /// Announced in time and handled by everyone.
     fn settle(&self, id: Uuid, version: u64) {
-        self.store(id, "order", version);
+        self.store(id, "tally", version);
         self.announce(id, version);
         self.handle(id, "orders@1", version);
         self.handle(id, "relay", version);
@@ -186,7 +187,7 @@ impl ScanSource for Tables {
         topic: &str,
     ) -> Result<u64, HandleError> {
         self.request()?;
-        assert_eq!(topic, "orders.events");
+        assert_eq!(topic, "tallies.events");
         let mut state = self.lock();
         state.rung.push((aggregate_id, version, Instant::now()));
         let (aggregate_type, newest) = state.ledger[&aggregate_id].clone();
@@ -207,7 +208,7 @@ impl ChangeConsumer for Orders {
     }
 
     fn wants(&self, aggregate_type: &str) -> bool {
-        aggregate_type == "order"
+        aggregate_type == "tally"
     }
 
     async fn handle(&self, _: &Change, _: Option<&str>) -> Result<Option<String>, HandleError> {
@@ -230,8 +231,14 @@ async fn scan_with(tables: &Arc<Tables>, config: ScannerConfig, owned: &[u32], s
         },
         Watched { group: "relay".to_owned(), name: "relay".to_owned(), consumer: None },
     ];
-    let scanner =
-        Scanner::new(tables.clone(), watched, Arc::new(move || owned.clone()), SLOTS, config);
+    let scanner = Scanner::new(
+        tables.clone(),
+        watched,
+        TALLIES,
+        Arc::new(move || owned.clone()),
+        SLOTS,
+        config,
+    );
     let stop = CancellationToken::new();
     let end = async {
         sleep(Duration::from_secs(seconds)).await;
@@ -289,8 +296,8 @@ async fn what_was_never_announced_is_found_in_the_ledger() {
     for number in 0..20 {
         tables.settle(id(number), 3);
     }
-    tables.store(id(7), "order", 5);
-    tables.store(id(99), "order", 1);
+    tables.store(id(7), "tally", 5);
+    tables.store(id(99), "tally", 1);
     scan(&tables, 60 + 60).await;
     assert_eq!(tables.rung(id(7)).iter().map(|rung| rung.0).collect::<Vec<_>>(), [3]);
     assert_eq!(tables.rung(id(99)).iter().map(|rung| rung.0).collect::<Vec<_>>(), [0]);
@@ -323,7 +330,7 @@ async fn a_consumer_that_is_late_catching_up_or_absent_is_left_alone() {
 #[tokio::test(start_paused = true)]
 async fn what_is_handled_in_the_end_is_no_anomaly() {
     let tables = Tables::new();
-    tables.store(id(1), "order", 1);
+    tables.store(id(1), "tally", 1);
     tables.announce(id(1), 1);
     tables.handle(id(1), "relay", 1);
     let handled = async {
@@ -344,7 +351,7 @@ async fn only_wanted_types_and_owned_slots_count() {
         tables.handle(id(number), "relay", 1);
     }
     for number in 0..100 {
-        tables.store(id(1_000 + number), "order", 1);
+        tables.store(id(1_000 + number), "tally", 1);
         tables.announce(id(1_000 + number), 1);
     }
     scan_with(&tables, config(), &[2], 300).await;

@@ -20,7 +20,7 @@ use crate::consumer::{ErrorClass, HandleError};
 use crate::generation::{StreamRange, token_of};
 use crate::log_time::{LogTime, micros};
 use crate::source::Checkpoint;
-use domain::{RecordedEvent, Timestamp};
+use kernel::{RecordedEvent, Timestamp};
 use scylla_cdc::cdc_types::StreamID;
 use state::{State, event};
 use std::collections::{BTreeMap, HashMap, HashSet};

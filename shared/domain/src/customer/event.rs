@@ -1,7 +1,7 @@
 //! What happened to a customer.
 
 use super::command::{Address, Profile};
-use crate::event::{DomainEvent, EventKind, Timestamp};
+use kernel::{DomainEvent, EventKind, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -97,9 +97,8 @@ pub struct StoredAddress {
     pub country: String,
 }
 
-impl CustomerEvent {
-    /// Every event of a customer.
-    pub const KINDS: [EventKind; 8] = [
+impl DomainEvent for CustomerEvent {
+    const KINDS: &'static [EventKind] = &[
         EventKind::new("CustomerRegistered", 1),
         EventKind::new("CustomerProfileUpdated", 1),
         EventKind::new("CustomerEmailChanged", 1),
@@ -109,9 +108,7 @@ impl CustomerEvent {
         EventKind::new("CustomerReactivated", 1),
         EventKind::new("CustomerDeactivated", 1),
     ];
-}
 
-impl DomainEvent for CustomerEvent {
     fn kind(&self) -> EventKind {
         match self {
             Self::Registered { .. } => Self::KINDS[0],
@@ -123,6 +120,10 @@ impl DomainEvent for CustomerEvent {
             Self::Reactivated { .. } => Self::KINDS[6],
             Self::Deactivated { .. } => Self::KINDS[7],
         }
+    }
+
+    fn samples() -> Vec<Self> {
+        super::samples::all()
     }
 }
 

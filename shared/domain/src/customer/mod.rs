@@ -9,11 +9,12 @@
 
 mod command;
 mod event;
+mod samples;
 
 pub use command::{Address, CustomerCommand, Profile};
 pub use event::{CustomerEvent, StoredAddress};
 
-use crate::aggregate::{Aggregate, Decision, DecisionContext, DomainError, RefusalKind};
+use kernel::{Aggregate, Decision, DecisionContext, DomainError, RefusalKind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use uuid::Uuid;

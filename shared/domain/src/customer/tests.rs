@@ -1,6 +1,6 @@
 use super::*;
-use crate::testing::{NOW, given};
 use crate::value::{Country, Email, Phone, Text};
+use kernel::testing::{NOW, given};
 
 const HOME: Uuid = Uuid::from_u128(10);
 const WORK: Uuid = Uuid::from_u128(11);
@@ -192,9 +192,9 @@ fn a_suspended_customer_is_changed_in_nothing_but_the_status() {
             .when(command.clone())
             .then_refused(CustomerError::Suspended);
         let back = [registered(), added(HOME, "1 Strand"), suspended(), reactivated()];
-        let decision = crate::testing::fold::<Customer>(&back).decide(
+        let decision = kernel::testing::fold::<Customer>(&back).decide(
             command.clone(),
-            &DecisionContext { aggregate_id: crate::testing::AGGREGATE_ID, now: NOW },
+            &DecisionContext { aggregate_id: kernel::testing::AGGREGATE_ID, now: NOW },
         );
         assert_eq!(decision.map(|events| events.len()), Ok(1), "{command:?} after reactivation");
     }

@@ -1,7 +1,7 @@
 //! What happened to an order.
 
-use crate::event::{DomainEvent, EventKind, Timestamp};
 use crate::value::Items;
+use kernel::{DomainEvent, EventKind, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -78,9 +78,8 @@ pub struct OrderItem {
     pub unit_price_minor: i64,
 }
 
-impl OrderEvent {
-    /// Every event of an order, in the order of an order's life.
-    pub const KINDS: [EventKind; 6] = [
+impl DomainEvent for OrderEvent {
+    const KINDS: &'static [EventKind] = &[
         EventKind::new("OrderCreated", 1),
         EventKind::new("OrderItemsUpdated", 1),
         EventKind::new("OrderConfirmed", 1),
@@ -88,9 +87,7 @@ impl OrderEvent {
         EventKind::new("OrderDelivered", 1),
         EventKind::new("OrderCancelled", 1),
     ];
-}
 
-impl DomainEvent for OrderEvent {
     fn kind(&self) -> EventKind {
         match self {
             Self::Created { .. } => Self::KINDS[0],
@@ -100,6 +97,10 @@ impl DomainEvent for OrderEvent {
             Self::Delivered { .. } => Self::KINDS[4],
             Self::Cancelled { .. } => Self::KINDS[5],
         }
+    }
+
+    fn samples() -> Vec<Self> {
+        super::samples::all()
     }
 }
 

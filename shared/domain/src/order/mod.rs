@@ -9,12 +9,13 @@
 
 mod command;
 mod event;
+mod samples;
 
 pub use command::OrderCommand;
 pub use event::{OrderEvent, OrderItem};
 
-use crate::aggregate::{Aggregate, Decision, DecisionContext, DomainError, RefusalKind};
 use crate::value::Items;
+use kernel::{Aggregate, Decision, DecisionContext, DomainError, RefusalKind};
 use std::fmt;
 
 /// Where an order stands.

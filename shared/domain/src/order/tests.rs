@@ -1,6 +1,6 @@
 use super::*;
-use crate::testing::{NOW, given};
 use crate::value::{Amount, Currency, Item, Quantity, Text};
+use kernel::testing::{NOW, given};
 use uuid::Uuid;
 
 const CUSTOMER: Uuid = Uuid::from_u128(7);
@@ -103,9 +103,9 @@ fn check(
     expected: impl Fn(OrderStatus) -> Result<Vec<OrderEvent>, OrderError>,
 ) {
     for (status, history) in histories() {
-        let order = crate::testing::fold::<Order>(&history);
+        let order = kernel::testing::fold::<Order>(&history);
         assert_eq!(order.status(), Some(status));
-        let ctx = DecisionContext { aggregate_id: crate::testing::AGGREGATE_ID, now: NOW };
+        let ctx = DecisionContext { aggregate_id: kernel::testing::AGGREGATE_ID, now: NOW };
         let decision = order.decide(command.clone(), &ctx);
         assert_eq!(decision, expected(status), "{command:?} on an order that is {status}");
     }

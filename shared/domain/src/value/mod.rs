@@ -13,7 +13,7 @@ pub use email::{EMAIL_CHARS_MAX, Email};
 pub use items::{AMOUNT_MINOR_MAX, Amount, ITEMS_MAX, Item, Items, QUANTITY_MAX, Quantity};
 pub use text::{Country, PHONE_CHARS_MAX, Phone, Text};
 
-use crate::aggregate::{DomainError, RefusalKind};
+use kernel::{DomainError, RefusalKind};
 
 /// Why a value is refused, whatever the state of an aggregate is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -7,7 +7,7 @@ use crate::ledger::{
 };
 use crate::testing::tables::{Late, Partition, Tables};
 use async_trait::async_trait;
-use domain::{RecordedEvent, Version};
+use kernel::{RecordedEvent, Version};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::panic::Location;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

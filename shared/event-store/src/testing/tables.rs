@@ -4,7 +4,7 @@ use crate::ledger::{
     Certificate, Commit, CommitAnswer, FenceAnswer, Heartbeat, Intent, StoredWriter, WriterAnswer,
     WriterState,
 };
-use domain::{RecordedEvent, Version};
+use kernel::{RecordedEvent, Version};
 use std::collections::{BTreeMap, HashMap};
 use uuid::Uuid;
 

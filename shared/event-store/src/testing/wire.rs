@@ -8,7 +8,7 @@ use crate::ledger::{
 };
 use crate::testing::fake::{Fake, Op};
 use async_trait::async_trait;
-use domain::{RecordedEvent, Version};
+use kernel::{RecordedEvent, Version};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 use uuid::Uuid;

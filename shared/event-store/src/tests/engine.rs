@@ -4,9 +4,9 @@
 use crate::error::{Effect, ExecuteError};
 use crate::store::EventStore;
 use crate::testing::{Answer, Database, ID, TallyCommand, accepted, eventually, request, versions};
-use domain::RecordedEvent;
 use embedded_scylla::faults::{Answer as Seen, FaultKind};
 use futures::future::join_all;
+use kernel::RecordedEvent;
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 

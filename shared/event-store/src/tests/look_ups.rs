@@ -6,8 +6,8 @@ use crate::look_up::LookUp;
 use crate::testing::{
     Fake, Fault, ID, Op, Rig, Tally, TallyCommand, accepted, event, over, request, rig, v,
 };
-use domain::Timestamp;
 use futures::FutureExt;
+use kernel::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;

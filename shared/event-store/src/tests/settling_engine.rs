@@ -6,8 +6,8 @@ use crate::ledger::{Certificate, Commit, Heartbeat, Intent, Ledger, WriterState}
 use crate::scylla_ledger::ScyllaLedger;
 use crate::store::EventStore;
 use crate::testing::{Database, ID, TallyCommand, accepted, event, eventually, request, v};
-use domain::{CommitPlace, RecordedEvent};
 use embedded_scylla::faults::{Answer as Seen, FaultKind};
+use kernel::{CommitPlace, RecordedEvent};
 use uuid::Uuid;
 
 fn quick() -> EventStoreConfig {
@@ -60,7 +60,7 @@ impl Dying {
     async fn commit(&self, versions: std::ops::RangeInclusive<u64>) -> bool {
         let count = u16::try_from(versions.clone().count()).expect("few");
         let place = |(index, version)| RecordedEvent {
-            metadata: domain::EventMetadata {
+            metadata: kernel::EventMetadata {
                 commit: CommitPlace { index, count },
                 ..event(ID, version).metadata
             },

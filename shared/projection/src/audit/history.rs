@@ -3,8 +3,8 @@
 use super::tables::{Columns, RowKey, Table, shown};
 use crate::projection::{FoldError, Projection};
 use crate::row::{RowWrite, RowWriteKind};
-use domain::codec::{CodecError, decode_recorded};
-use domain::{RecordedEvent, Version};
+use kernel::codec::{CodecError, decode_recorded};
+use kernel::{RecordedEvent, Version};
 use std::collections::BTreeSet;
 
 /// Why events cannot be folded.

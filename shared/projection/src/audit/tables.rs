@@ -1,8 +1,8 @@
 //! The tables of the read models, and reads of their rows whatever the columns.
 
 use super::LookError;
-use domain::Timestamp;
 use event_store::audit::NextPage;
+use kernel::Timestamp;
 use moka::future::Cache;
 use scylla::client::session::Session;
 use scylla::errors::PrepareError;

@@ -1,6 +1,6 @@
 //! Where a page of a list ended.
 
-use domain::Timestamp;
+use kernel::Timestamp;
 use std::fmt;
 use std::str::FromStr;
 use uuid::Uuid;

@@ -10,7 +10,8 @@
 use super::cursor::Cursor;
 use super::{QueryError, prepare};
 use crate::read_models::buckets::{DAY_MS, STATUS_SPREAD, customer_bucket, day};
-use domain::{OrderStatus, Timestamp};
+use domain::OrderStatus;
+use kernel::Timestamp;
 use scylla::DeserializeRow;
 use scylla::client::session::Session;
 use scylla::errors::PrepareError;

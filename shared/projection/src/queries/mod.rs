@@ -7,7 +7,8 @@ pub use cursor::{Cursor, CursorError};
 pub use list::{ListRequest, OrderPage, OrderSummary};
 
 use crate::read_models::AddressView;
-use domain::{OrderItem, OrderStatus, Timestamp};
+use domain::{OrderItem, OrderStatus};
+use kernel::Timestamp;
 use list::{ByCustomer, ByStatus, Listing, page};
 use scylla::DeserializeRow;
 use scylla::client::session::Session;

@@ -3,7 +3,7 @@
 //! A bucket follows from the time of creation alone, and a spread from the order's id alone, so
 //! that every event of an order finds the same row.
 
-use domain::Timestamp;
+use kernel::Timestamp;
 use uuid::Uuid;
 
 /// Milliseconds of a day.

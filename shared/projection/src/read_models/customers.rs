@@ -3,7 +3,8 @@
 use crate::projection::{FoldError, Folded, Projection, beginning, begun};
 use crate::row::RowWrite;
 use domain::customer::StoredAddress;
-use domain::{Aggregate, Customer, CustomerEvent, CustomerStatus, EventEnvelope};
+use domain::{Customer, CustomerEvent, CustomerStatus};
+use kernel::{Aggregate, EventEnvelope};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 

@@ -3,7 +3,8 @@
 use super::buckets::{customer_bucket, day, spread};
 use crate::projection::{FoldError, Folded, Projection, beginning, begun};
 use crate::row::RowWrite;
-use domain::{Aggregate, EventEnvelope, Order, OrderEvent, OrderItem, OrderStatus, Timestamp};
+use domain::{Order, OrderEvent, OrderItem, OrderStatus};
+use kernel::{Aggregate, EventEnvelope, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 

@@ -3,8 +3,9 @@
 use super::database::Database;
 use crate::queries::{Cursor, ListRequest, OrderPage, Queries};
 use crate::read_models::buckets::{DAY_MS, customer_bucket, day, spread};
-use domain::{OrderStatus, Timestamp};
+use domain::OrderStatus;
 use futures::future::join_all;
+use kernel::Timestamp;
 use proptest::prelude::*;
 use proptest::test_runner::{TestCaseError, TestRunner};
 use scylla::statement::prepared::PreparedStatement;

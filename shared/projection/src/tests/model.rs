@@ -3,7 +3,7 @@
 
 use crate::projection::Projection;
 use crate::row::{RowWrite, RowWriteKind, WriteTimes};
-use domain::{EventEnvelope, Version};
+use kernel::{EventEnvelope, Version};
 use scylla::value::CqlValue;
 use std::collections::BTreeMap;
 

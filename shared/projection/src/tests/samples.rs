@@ -2,9 +2,9 @@
 
 use cdc::Change;
 use domain::customer::StoredAddress;
-use domain::{
-    Aggregate, CommitPlace, Customer, CustomerEvent, DomainEvent, EventEnvelope, EventMetadata,
-    Order, OrderEvent, OrderItem, Timestamp, Version, codec,
+use domain::{Customer, CustomerEvent, Order, OrderEvent, OrderItem};
+use kernel::{
+    Aggregate, CommitPlace, DomainEvent, EventEnvelope, EventMetadata, Timestamp, Version, codec,
 };
 use proptest::prelude::*;
 use uuid::Uuid;

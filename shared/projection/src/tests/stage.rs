@@ -7,7 +7,8 @@ use crate::projector::Projector;
 use crate::queries::{ListRequest, Queries};
 use crate::read_models::{Customers, Orders, consumers};
 use cdc::{ChangeConsumer, ErrorClass};
-use domain::{Customer, EventEnvelope, Order, OrderStatus, Version};
+use domain::{Customer, Order, OrderStatus};
+use kernel::{EventEnvelope, Version};
 use scylla::value::CqlTimestamp;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -181,7 +182,7 @@ async fn each_projection_is_one_consumer_of_its_own_aggregates() {
         .collect();
     let expected = [("orders@1", true, false), ("customers@1", false, true)];
     assert_eq!(wants, expected.map(|(name, order, customer)| (name.to_owned(), order, customer)));
-    assert_eq!(Orders::AGGREGATE_TYPE, <Order as domain::Aggregate>::TYPE);
-    assert_eq!(Customers::AGGREGATE_TYPE, <Customer as domain::Aggregate>::TYPE);
+    assert_eq!(Orders::AGGREGATE_TYPE, <Order as kernel::Aggregate>::TYPE);
+    assert_eq!(Customers::AGGREGATE_TYPE, <Customer as kernel::Aggregate>::TYPE);
     assert!(consumers.iter().all(|consumer| !consumer.wants("parcel")));
 }

@@ -2,6 +2,7 @@
 
 use super::{Collector, Database, KEYSPACE, Seen, World, now_us, wait_for_checkpoints};
 use crate::{OwnedSlots, ScannerConfig, ScannerDeps, run_scanner};
+use kernel::testing::tally::TALLIES;
 use runtime::CancellationToken;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,6 +18,7 @@ fn deps(database: &Database, seen: &Arc<Seen>) -> ScannerDeps {
         group: "test",
         consumers: vec![Arc::new(Collector(seen.clone()))],
         owned,
+        aggregates: TALLIES,
         letters: Arc::new(World::new()),
         settings: database.settings,
         config: ScannerConfig {
@@ -68,8 +70,8 @@ async fn what_was_never_announced_or_never_heard_is_announced_and_handled() {
     wait_for_checkpoints(&database, early + 1_500_000).await;
     database.commit(unheard, 1..=1).await;
     let late = format!(
-        "INSERT INTO outbox_messages ({}, topic) VALUES (?, 1, ?, 'order', 'OrderCreated', 1, '{{}}', \
-         '{}', 1, 'orders.events') USING TIMESTAMP ?",
+        "INSERT INTO outbox_messages ({}, topic) VALUES (?, 1, ?, 'tally', 'TallyAdded', 1, '{{}}', \
+         '{}', 1, 'tallies.events') USING TIMESTAMP ?",
         super::COLUMNS,
         super::METADATA,
     );

@@ -3,7 +3,7 @@
 use super::World;
 use crate::consumer::{Change, ChangeConsumer, HandleError};
 use async_trait::async_trait;
-use domain::{RecordedEvent, Version};
+use kernel::{RecordedEvent, Version};
 use runtime::Target;
 use std::time::Duration;
 use uuid::Uuid;
@@ -79,7 +79,7 @@ impl ChangeConsumer for Recorder {
     }
 
     fn wants(&self, aggregate_type: &str) -> bool {
-        aggregate_type == "order"
+        aggregate_type == "tally"
     }
 
     fn target(&self) -> Target {

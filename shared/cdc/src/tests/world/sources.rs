@@ -11,7 +11,7 @@ use crate::source::{
     LogRow, LogSource, NextPage, NodeReading, Ring, TailPage,
 };
 use async_trait::async_trait;
-use domain::RecordedEvent;
+use kernel::RecordedEvent;
 use leases::{LeaseStore, Member, SlotError, SlotState};
 use scylla_cdc::cdc_types::StreamID;
 use std::collections::BTreeMap;
@@ -158,7 +158,7 @@ impl EventSource for World {
             .map(|(id, events)| {
                 let ring = Ring {
                     aggregate_id: *id,
-                    aggregate_type: Some("order".to_owned()),
+                    aggregate_type: Some("tally".to_owned()),
                     version: events.len() as u64,
                 };
                 (token_of(*id), ring)

@@ -5,7 +5,7 @@ use super::{Counts, Faults, SAFETY, SLOTS, Treatment};
 use crate::generation::{StreamRange, token_of};
 use crate::log_time::{LogTime, micros};
 use crate::source::{CatchUpRow, Checkpoint, Cursor};
-use domain::{CommitPlace, EventMetadata, RecordedEvent, Timestamp, Version};
+use kernel::{CommitPlace, EventMetadata, RecordedEvent, Timestamp, Version};
 use leases::SlotState;
 use scylla_cdc::cdc_types::StreamID;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -162,7 +162,7 @@ pub(super) fn event(aggregate_id: Uuid, version: u64, recorded_at: Timestamp) ->
     RecordedEvent {
         event_id: Uuid::from_u128(aggregate_id.as_u128() ^ u128::from(version)),
         aggregate_id,
-        aggregate_type: "order".to_owned(),
+        aggregate_type: "tally".to_owned(),
         version: Version(version),
         event_type: "OrderCreated".to_owned(),
         schema_version: 1,

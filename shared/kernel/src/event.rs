@@ -100,11 +100,46 @@ impl EventKind {
 }
 
 /// An event of one aggregate type. Its stored form is made and read by [`crate::codec`].
+///
+/// The enum is tagged for serde as the codec needs it, each variant under its stored name:
+///
+/// ```text
+/// #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// #[serde(tag = "type", content = "data")]
+/// enum AccountEvent {
+///     #[serde(rename = "AccountOpened")]
+///     Opened { owner: String },
+/// }
+/// ```
 pub trait DomainEvent:
     Clone + fmt::Debug + PartialEq + Serialize + for<'de> Deserialize<'de> + Send + Sync + 'static
 {
+    /// Every event of the type, each with its current schema version.
+    const KINDS: &'static [EventKind];
+
+    /// How older stored shapes become the current ones.
+    const UPCASTERS: &'static [Upcaster] = &[];
+
     /// The stored name and current schema version.
     fn kind(&self) -> EventKind;
+
+    /// At least one event of each kind. Their stored form is what `golden/` keeps, and what
+    /// [`crate::Aggregates::check`] tries at each start.
+    fn samples() -> Vec<Self>;
+}
+
+/// Brings the stored data of one event from one schema version to the next.
+///
+/// Pure and total: old events are facts, so there is nothing to refuse. Data that it does not
+/// recognise is returned as it came, and decoding tells what is wrong.
+#[derive(Debug, Clone, Copy)]
+pub struct Upcaster {
+    /// The stored name of the event.
+    pub event_type: &'static str,
+    /// The schema version that it takes; it gives the one after it.
+    pub from: u32,
+    /// Data of schema version `from` to data of `from + 1`.
+    pub upcast: fn(serde_json::Value) -> serde_json::Value,
 }
 
 /// The place of an event among the events of one commit.

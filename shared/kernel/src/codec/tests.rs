@@ -1,65 +1,67 @@
 use super::*;
-use crate::event::{CommitPlace, EventMetadata, Timestamp, Version};
-use crate::order::OrderEvent;
+use crate::event::{CommitPlace, EventKind, EventMetadata, Timestamp, Version};
+use crate::testing::tally::TallyEvent;
 use crate::testing::{AGGREGATE_ID, NOW};
 use uuid::Uuid;
 
-fn confirmed() -> OrderEvent {
-    OrderEvent::Confirmed { confirmed_at: NOW }
+fn added() -> TallyEvent {
+    TallyEvent::Added { number: 7 }
 }
 
-const CONFIRMED: &str = r#"{"confirmed_at":"2026-01-02T03:04:05.678Z"}"#;
+const ADDED: &str = r#"{"number":7}"#;
 
 #[test]
 fn the_stored_text_is_the_content_without_the_tag() {
-    assert_eq!(encode(&confirmed()).unwrap(), CONFIRMED);
-    assert_eq!(decode::<OrderEvent>("OrderConfirmed", 1, CONFIRMED).unwrap(), confirmed());
+    assert_eq!(encode(&added()).unwrap(), ADDED);
+    assert_eq!(decode::<TallyEvent>("TallyAdded", 1, ADDED).unwrap(), added());
 }
 
 #[test]
 fn a_field_that_a_later_release_added_is_passed_over() {
-    let text = r#"{"confirmed_at":"2026-01-02T03:04:05.678Z","confirmed_by":"ada"}"#;
-    assert_eq!(decode::<OrderEvent>("OrderConfirmed", 1, text).unwrap(), confirmed());
+    let text = r#"{"number":7,"by":"ada"}"#;
+    assert_eq!(decode::<TallyEvent>("TallyAdded", 1, text).unwrap(), added());
 }
 
 #[test]
 fn what_is_not_known_is_an_error_and_never_a_guess() {
     let refusal = |event_type, version, data| {
-        decode::<OrderEvent>(event_type, version, data).expect_err("must not decode").to_string()
+        decode::<TallyEvent>(event_type, version, data).expect_err("must not decode").to_string()
     };
-    assert_eq!(refusal("OrderLost", 1, CONFIRMED), "decode OrderLost schema version 1");
-    assert_eq!(refusal("OrderConfirmed", 1, "{}"), "decode OrderConfirmed schema version 1");
-    assert_eq!(refusal("OrderConfirmed", 1, "{"), "decode OrderConfirmed schema version 1");
-    assert_eq!(refusal("OrderConfirmed", 1, ""), "decode OrderConfirmed schema version 1");
-    assert_eq!(
-        refusal("OrderConfirmed", 2, CONFIRMED),
-        "OrderConfirmed has schema version 2, this release reads up to 1"
-    );
-    assert_eq!(
-        refusal("OrderConfirmed", 0, CONFIRMED),
-        "OrderConfirmed has schema version 0, this release reads up to 1"
-    );
+    assert_eq!(refusal("TallyLost", 1, ADDED), "decode TallyLost schema version 1");
+    assert_eq!(refusal("TallyAdded", 1, "{}"), "decode TallyAdded schema version 1");
+    assert_eq!(refusal("TallyAdded", 1, "{"), "decode TallyAdded schema version 1");
+    assert_eq!(refusal("TallyAdded", 1, ""), "decode TallyAdded schema version 1");
+    for version in [0, 2] {
+        assert_eq!(
+            refusal("TallyAdded", version, ADDED),
+            format!("TallyAdded has schema version {version}, this release reads up to 1")
+        );
+    }
 }
 
 #[test]
-fn an_enum_that_is_not_tagged_as_stored_cannot_be_encoded() {
+fn an_event_without_fields_is_stored_as_null() {
     #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
     #[serde(tag = "type", content = "data")]
-    enum Misnamed {
-        Happened,
+    enum Signal {
         Silent,
+        Loud(),
     }
-    impl DomainEvent for Misnamed {
-        fn kind(&self) -> crate::EventKind {
-            match self {
-                Self::Happened => crate::EventKind::new("SomethingHappened", 1),
-                Self::Silent => crate::EventKind::new("Silent", 1),
-            }
+    impl DomainEvent for Signal {
+        const KINDS: &'static [EventKind] =
+            &[EventKind::new("Silent", 1), EventKind::new("Loud", 1)];
+
+        fn kind(&self) -> EventKind {
+            Self::KINDS[usize::from(*self == Self::Loud())]
+        }
+
+        fn samples() -> Vec<Self> {
+            vec![Self::Silent, Self::Loud()]
         }
     }
-    assert!(encode(&Misnamed::Happened).is_err());
-    assert_eq!(encode(&Misnamed::Silent).unwrap(), "null");
-    assert_eq!(decode::<Misnamed>("Silent", 1, "null").unwrap(), Misnamed::Silent);
+    assert_eq!(encode(&Signal::Silent).unwrap(), "null");
+    assert_eq!(decode::<Signal>("Silent", 1, "null").unwrap(), Signal::Silent);
+    assert_eq!(encode(&Signal::Loud()).unwrap(), "[]");
 }
 
 #[test]
@@ -67,17 +69,17 @@ fn a_recorded_event_keeps_its_envelope() {
     let recorded = RecordedEvent {
         event_id: Uuid::from_u128(1),
         aggregate_id: AGGREGATE_ID,
-        aggregate_type: "order".into(),
+        aggregate_type: "tally".into(),
         version: Version(3),
-        event_type: "OrderConfirmed".into(),
+        event_type: "TallyAdded".into(),
         schema_version: 1,
         recorded_at: NOW,
         metadata: metadata(),
-        payload: CONFIRMED.into(),
+        payload: ADDED.into(),
     };
-    let decoded: EventEnvelope<OrderEvent> = decode_recorded(&recorded).unwrap();
-    assert_eq!(decoded.payload, confirmed());
-    assert_eq!(decoded.with_payload(CONFIRMED.to_owned()), recorded);
+    let decoded: EventEnvelope<TallyEvent> = decode_recorded(&recorded).unwrap();
+    assert_eq!(decoded.payload, added());
+    assert_eq!(decoded.with_payload(ADDED.to_owned()), recorded);
 }
 
 fn metadata() -> EventMetadata {

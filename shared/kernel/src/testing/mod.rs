@@ -5,9 +5,15 @@
 //!     .when(OrderCommand::Confirm)
 //!     .then_nothing();
 //! ```
+//!
+//! [`golden`] holds stored events to files, and [`live`] has an aggregate live through commands.
+
+pub mod golden;
+pub mod tally;
 
 use crate::aggregate::{Aggregate, Decision, DecisionContext};
-use crate::event::Timestamp;
+use crate::codec;
+use crate::event::{DomainEvent, Timestamp};
 use uuid::Uuid;
 
 /// When every decision of a test is made: 2026-01-02T03:04:05.678Z.
@@ -66,4 +72,42 @@ impl<A: Aggregate> When<A> {
     pub fn then_refused(self, expected: A::Error) {
         assert_eq!(self.decision, Err(expected));
     }
+}
+
+/// Has an aggregate decide these commands one after the other, each a second later; refused ones leave no trace.
+/// Gives its state and its events.
+///
+/// # Panics
+///
+/// If a command that was accepted causes events again when it is repeated at once: it has to find its
+/// own effect, or be refused.
+pub fn live<A: Aggregate>(commands: impl IntoIterator<Item = A::Command>) -> (A, Vec<A::Event>) {
+    let mut state = A::default();
+    let mut events = Vec::new();
+    for (command, second) in commands.into_iter().zip(0_i64..) {
+        let ctx = DecisionContext { aggregate_id: AGGREGATE_ID, now: Timestamp(second * 1_000) };
+        let Ok(decided) = state.decide(command.clone(), &ctx) else { continue };
+        for event in &decided {
+            state.apply(event);
+        }
+        events.extend(decided);
+        if let Ok(again) = state.decide(command, &ctx) {
+            assert!(again.is_empty(), "accepted twice: {again:?}");
+        }
+    }
+    (state, events)
+}
+
+/// The events as they are after they were stored and read.
+///
+/// # Panics
+///
+/// If one of them cannot be stored or read.
+pub fn stored_and_read<E: DomainEvent>(events: &[E]) -> Vec<E> {
+    let read = events.iter().map(|event| {
+        let kind = event.kind();
+        let text = codec::encode(event).expect("a decided event can be stored");
+        codec::decode(kind.name, kind.schema_version, &text).expect("a stored event can be read")
+    });
+    read.collect()
 }

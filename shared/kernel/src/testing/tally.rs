@@ -1,20 +1,27 @@
-//! The smallest aggregate that can refuse, find its effect already there, and record several events.
+//! The smallest aggregate that can refuse, find its effect already there, and record several events: for tests of
+//! what works with any aggregate.
 
-use domain::{
-    Aggregate, CommitPlace, Decision, DecisionContext, DomainError, DomainEvent, EventKind,
-    EventMetadata, RecordedEvent, RefusalKind, Timestamp, Version,
+use crate::aggregate::{Aggregate, Decision, DecisionContext, DomainError, RefusalKind};
+use crate::aggregates::{AggregateType, Aggregates};
+use crate::event::{
+    CommitPlace, DomainEvent, EventKind, EventMetadata, RecordedEvent, Timestamp, Version,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+/// An application of tallies alone.
+pub const TALLIES: Aggregates = Aggregates::new(&[AggregateType::of::<Tally>()]);
+
 /// A sum.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Tally {
-    pub(crate) total: u64,
+pub struct Tally {
+    /// All numbers that were added.
+    pub total: u64,
 }
 
+/// What may be asked of a tally.
 #[derive(Debug, Clone)]
-pub(crate) enum TallyCommand {
+pub enum TallyCommand {
     /// One event.
     Add(u64),
     /// One event per number.
@@ -28,7 +35,9 @@ pub(crate) enum TallyCommand {
 }
 
 impl TallyCommand {
-    pub(crate) fn name(&self) -> &'static str {
+    /// As it is called in metrics and fingerprints.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
         match self {
             Self::Add(_) => "add",
             Self::AddEach(_) => "add_each",
@@ -39,23 +48,36 @@ impl TallyCommand {
     }
 }
 
+/// What happened to a tally.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "data")]
-pub(crate) enum TallyEvent {
+pub enum TallyEvent {
+    /// A number was added.
     #[serde(rename = "TallyAdded")]
-    Added { number: u64 },
+    Added {
+        /// The number.
+        number: u64,
+    },
 }
 
 impl DomainEvent for TallyEvent {
+    const KINDS: &'static [EventKind] = &[EventKind::new("TallyAdded", 1)];
+
     fn kind(&self) -> EventKind {
-        EventKind::new("TallyAdded", 1)
+        Self::KINDS[0]
+    }
+
+    fn samples() -> Vec<Self> {
+        vec![Self::Added { number: 1 }]
     }
 }
 
+/// Why a command is refused.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("the total is {total}")]
-pub(crate) struct TallyError {
-    pub(crate) total: u64,
+pub struct TallyError {
+    /// What it is.
+    pub total: u64,
 }
 
 impl DomainError for TallyError {
@@ -98,7 +120,8 @@ impl Aggregate for Tally {
 }
 
 /// A stored event that adds one, as if another process had committed it.
-pub(crate) fn event(aggregate_id: Uuid, version: u64) -> RecordedEvent {
+#[must_use]
+pub fn event(aggregate_id: Uuid, version: u64) -> RecordedEvent {
     let id = Uuid::from_u128(0xE000_0000 + u128::from(version));
     RecordedEvent {
         event_id: id,
