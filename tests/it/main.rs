@@ -25,6 +25,7 @@ mod outage;
 mod outages;
 mod overload;
 mod poison;
+mod processes;
 mod prometheus;
 mod proxies;
 mod recovery;
