@@ -21,6 +21,7 @@ mod letter_zoo;
 mod metrics;
 mod moves;
 mod official_reader;
+mod one_program;
 mod outage;
 mod outages;
 mod overload;

@@ -65,7 +65,12 @@ impl Programs {
     /// The running program: its first argument is the name of the process, `broker` for the broker.
     pub fn this(manifest: &'static Manifest) -> anyhow::Result<Self> {
         let running = std::env::current_exe().context("find the running program")?;
-        Ok(Self { manifest, place: Place::One(running) })
+        Ok(Self::one(manifest, running))
+    }
+
+    /// The same with another program.
+    pub fn one(manifest: &'static Manifest, program: PathBuf) -> Self {
+        Self { manifest, place: Place::One(program) }
     }
 
     /// Errs when a program is missing.
