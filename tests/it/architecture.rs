@@ -10,26 +10,47 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("domain", &["kernel"]),
     ("reloaded", &[]),
     ("runtime", &["reloaded"]),
-    ("leases", &["runtime"]),
-    ("event-store", &["kernel", "leases", "runtime"]),
-    ("cdc", &["kernel", "event-store", "leases", "runtime"]),
-    ("dead-letter", &["event-store", "cdc", "leases", "runtime"]),
-    ("projection", &["domain", "kernel", "event-store", "cdc", "leases", "runtime"]),
+    ("database", &["reloaded", "runtime"]),
+    ("http-server", &["runtime"]),
+    ("leases", &["database", "runtime"]),
+    ("event-store", &["kernel", "database", "leases", "runtime"]),
+    ("cdc", &["kernel", "database", "event-store", "leases", "runtime"]),
+    ("dead-letter", &["database", "event-store", "cdc", "leases", "runtime"]),
+    ("projection", &["domain", "kernel", "database", "event-store", "cdc", "leases", "runtime"]),
     ("messaging", &["kernel", "event-store", "cdc", "leases", "reloaded", "runtime"]),
     ("embedded-scylla", &["reloaded"]),
-    ("command-api", &["domain", "kernel", "event-store", "runtime"]),
+    ("command-api", &["domain", "kernel", "database", "event-store", "http-server", "runtime"]),
     (
         "projection-worker",
-        &["cdc", "dead-letter", "domain", "event-store", "leases", "projection", "runtime"],
+        &[
+            "cdc",
+            "database",
+            "dead-letter",
+            "domain",
+            "event-store",
+            "leases",
+            "projection",
+            "runtime",
+        ],
     ),
     (
         "outbox-relay",
-        &["cdc", "dead-letter", "domain", "event-store", "leases", "messaging", "runtime"],
+        &[
+            "cdc",
+            "database",
+            "dead-letter",
+            "domain",
+            "event-store",
+            "leases",
+            "messaging",
+            "runtime",
+        ],
     ),
     (
         "dlq-retrier",
         &[
             "cdc",
+            "database",
             "dead-letter",
             "domain",
             "event-store",
@@ -39,13 +60,17 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "runtime",
         ],
     ),
-    ("query-api", &["domain", "kernel", "event-store", "projection", "runtime"]),
+    (
+        "query-api",
+        &["domain", "kernel", "database", "event-store", "http-server", "projection", "runtime"],
+    ),
     (
         "esctl",
         &[
             "domain",
             "kernel",
             "cdc",
+            "database",
             "dead-letter",
             "event-store",
             "leases",
@@ -55,7 +80,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     // The workers are its children, not its crates.
-    ("dev-stack", &["messaging", "runtime"]),
+    ("dev-stack", &["database", "messaging", "runtime"]),
     ("system-tests", &["dev-stack", "kernel", "event-store", "messaging"]),
     // Models of the protocols, not of the code.
     ("protocol-models", &[]),
@@ -75,9 +100,19 @@ const HEAVY: &[(&str, &[&str])] = &[
     ("stateright", &["protocol-models"]),
     ("opentelemetry-otlp", &["runtime"]),
     // Both ends of an encrypted connection, and nobody in between.
-    ("rustls", &["embedded-scylla", "runtime"]),
+    ("rustls", &["database", "embedded-scylla", "runtime"]),
     ("tokio-rustls", &["embedded-scylla", "runtime"]),
-    ("rcgen", &["embedded-scylla", "messaging", "runtime", "system-tests"]),
+    ("rcgen", &["database", "embedded-scylla", "messaging", "runtime", "system-tests"]),
+    ("axum", &["command-api", "embedded-scylla", "http-server", "query-api"]),
+    ("tower-http", &["command-api", "query-api"]),
+    ("governor", &["http-server"]),
+];
+
+/// Workers, and what none of their dependencies may bring along.
+const WITHOUT: &[(&str, &[&str])] = &[
+    ("projection-worker", &["axum", "tower-http", "governor", "rdkafka"]),
+    ("outbox-relay", &["axum", "tower-http", "governor"]),
+    ("dlq-retrier", &["axum", "tower-http", "governor"]),
 ];
 
 #[test]
@@ -114,12 +149,29 @@ fn crates_depend_only_on_what_the_table_allows() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+#[test]
+fn a_worker_builds_no_http_server_and_only_who_publishes_builds_a_producer() {
+    let mut wrong = Vec::new();
+    for (worker, without) in WITHOUT {
+        let built = tree("{p}", &["--edges", "normal", "--package", worker]);
+        let names: BTreeSet<_> = built.iter().filter_map(|line| line.split(' ').next()).collect();
+        assert!(names.contains("tokio"), "{worker}: {names:?}");
+        let there = without.iter().filter(|name| names.contains(*name));
+        wrong.extend(there.map(|name| format!("{worker} builds {name}")));
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
 /// The dependencies of a selection of packages, each with the features that it is built with. Some are
 /// built twice: for programs, and for what runs while they are built.
 fn built_with(selection: &[&str]) -> BTreeSet<String> {
+    tree("{p} with {f}", &[&["--edges", "normal,build"], selection].concat())
+}
+
+/// What `cargo tree` prints, each line once.
+fn tree(format: &str, selection: &[&str]) -> BTreeSet<String> {
     let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["tree", "--offline", "--locked", "--edges", "normal,build", "--prefix", "none"])
-        .args(["--format", "{p} with {f}"])
+        .args(["tree", "--offline", "--locked", "--prefix", "none", "--format", format])
         .args(selection)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()

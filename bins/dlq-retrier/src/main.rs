@@ -1,11 +1,12 @@
 //! Tries dead letters again, of the projections and of the relay. Replicas share the slots.
 
 use anyhow::Context;
+use database::{Database, ScyllaConfig};
 use dead_letter::{RetrierDeps, RetryConfig, run_retrier};
 use leases::LeaseConfig;
 use messaging::{BrokerWatchConfig, KafkaConfig, Publisher, PublisherConfig, Relay};
+use runtime::Process;
 use runtime::config::{BadValue, Configuration};
-use runtime::{Process, ScyllaConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::process::ExitCode;
@@ -43,7 +44,7 @@ fn main() -> ExitCode {
 async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
     let Config { scylla, kafka, publisher, broker_watch, leases, retry } = process.config.clone();
     let publisher = Publisher::new(kafka, publisher).context("make the producer")?;
-    let session = process.scylla(&scylla).await?;
+    let database = Database::connect(&process, &scylla).await?;
     let schema = [
         ::leases::MIGRATIONS,
         event_store::MIGRATIONS,
@@ -51,7 +52,8 @@ async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
         dead_letter::MIGRATIONS,
         projection::MIGRATIONS,
     ];
-    let settings = process.wait_for_schema(&session, &schema).await?;
+    let settings = database.wait_for_schema(&mut process, &schema).await?;
+    let session = database.session();
     let mut consumers = projection::read_models::consumers(&session);
     consumers.push(Arc::new(Relay::new(publisher.clone(), domain::AGGREGATES)));
     let readiness = process.readiness();

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use runtime::MigrationSet;
-use runtime::schema::OWN_TABLES;
+use database::MigrationSet;
+use database::schema::OWN_TABLES;
 
 use crate::output;
 
@@ -40,7 +40,7 @@ mod tests {
 
     #[test]
     fn every_statement_may_run_twice() {
-        for statement in runtime::schema::split(&annotated().expect("text")) {
+        for statement in database::schema::split(&annotated().expect("text")) {
             let is_repeatable = statement.starts_with("CREATE TABLE IF NOT EXISTS ")
                 || (statement.starts_with("ALTER TABLE ") && statement.contains(" WITH "));
             assert!(is_repeatable, "not repeatable: {statement}");
@@ -64,7 +64,7 @@ mod tests {
     #[test]
     fn no_two_crates_own_one_table() {
         let mut owned = BTreeSet::new();
-        for statement in runtime::schema::split(&annotated().expect("text")) {
+        for statement in database::schema::split(&annotated().expect("text")) {
             if statement.starts_with("ALTER") {
                 continue;
             }

@@ -3,11 +3,12 @@
 use cdc::{
     CdcConfig, GroupDeps, Letters, OwnedSlots, ScannerConfig, ScannerDeps, run_group, run_scanner,
 };
+use database::{Database, ScyllaConfig};
 use dead_letter::LetterBox;
 use leases::LeaseConfig;
 use projection::audit::{AuditConfig, AuditDeps, run_audit};
+use runtime::Process;
 use runtime::config::{BadValue, Configuration};
-use runtime::{Process, ScyllaConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -48,7 +49,7 @@ fn main() -> ExitCode {
 
 async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
     let Config { scylla, leases, cdc, scanner, audit } = process.config.clone();
-    let session = process.scylla(&scylla).await?;
+    let database = Database::connect(&process, &scylla).await?;
     let schema = [
         ::leases::MIGRATIONS,
         event_store::MIGRATIONS,
@@ -56,7 +57,8 @@ async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
         dead_letter::MIGRATIONS,
         projection::MIGRATIONS,
     ];
-    let settings = process.wait_for_schema(&session, &schema).await?;
+    let settings = database.wait_for_schema(&mut process, &schema).await?;
+    let session = database.session();
     let consumers = projection::read_models::consumers(&session);
     let owned = watch::Sender::<BTreeSet<u32>>::default();
     let slots = owned.subscribe();

@@ -20,7 +20,7 @@ pub use projection::{FoldError, Folded, Projection};
 pub use projector::Projector;
 pub use row::{IntoCell, RowWrite};
 
-use runtime::{Migration, MigrationSet};
+use database::{Migration, MigrationSet};
 
 /// The tables of the first generation of every projection.
 pub const MIGRATIONS: MigrationSet = MigrationSet {

@@ -19,10 +19,10 @@ use crate::http::HttpClient;
 use crate::stack::Addresses;
 use crate::wait::wait_for;
 use anyhow::{Context, ensure};
+use database::ScyllaConfig;
 use hyper::StatusCode;
 use lifecycle::Lifecycle;
 use messaging::KafkaConfig;
-use runtime::ScyllaConfig;
 use serde_json::Value;
 use std::time::Duration;
 
