@@ -24,6 +24,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "application",
             "cdc",
+            "database",
             "dead-letter",
             "event-store",
             "kernel",
@@ -65,9 +66,19 @@ const HEAVY: &[(&str, &[&str])] = &[
     ("stateright", &["protocol-models"]),
     ("opentelemetry-otlp", &["runtime"]),
     // Both ends of an encrypted connection, and nobody in between.
-    ("rustls", &["embedded-scylla", "runtime"]),
+    ("rustls", &["database", "embedded-scylla", "runtime"]),
     ("tokio-rustls", &["embedded-scylla", "runtime"]),
-    ("rcgen", &["embedded-scylla", "messaging", "runtime", "system-tests"]),
+    ("rcgen", &["database", "embedded-scylla", "messaging", "runtime", "system-tests"]),
+    ("axum", &["command-api", "embedded-scylla", "http-server", "query-api"]),
+    ("tower-http", &["command-api", "query-api"]),
+    ("governor", &["http-server"]),
+];
+
+/// Workers, and what none of their dependencies may bring along.
+const WITHOUT: &[(&str, &[&str])] = &[
+    ("projection-worker", &["axum", "tower-http", "governor", "rdkafka"]),
+    ("outbox-relay", &["axum", "tower-http", "governor"]),
+    ("dlq-retrier", &["axum", "tower-http", "governor"]),
 ];
 
 #[test]
@@ -105,12 +116,29 @@ fn crates_depend_only_on_what_the_table_allows() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+#[test]
+fn a_worker_builds_no_http_server_and_only_who_publishes_builds_a_producer() {
+    let mut wrong = Vec::new();
+    for (worker, without) in WITHOUT {
+        let built = tree("{p}", &["--edges", "normal", "--package", worker]);
+        let names: BTreeSet<_> = built.iter().filter_map(|line| line.split(' ').next()).collect();
+        assert!(names.contains("tokio"), "{worker}: {names:?}");
+        let there = without.iter().filter(|name| names.contains(*name));
+        wrong.extend(there.map(|name| format!("{worker} builds {name}")));
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
 /// The dependencies of a selection of packages, each with the features that it is built with. Some are
 /// built twice: for programs, and for what runs while they are built.
 fn built_with(selection: &[&str]) -> BTreeSet<String> {
+    tree("{p} with {f}", &[&["--edges", "normal,build"], selection].concat())
+}
+
+/// What `cargo tree` prints, each line once.
+fn tree(format: &str, selection: &[&str]) -> BTreeSet<String> {
     let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["tree", "--offline", "--locked", "--edges", "normal,build", "--prefix", "none"])
-        .args(["--format", "{p} with {f}"])
+        .args(["tree", "--offline", "--locked", "--prefix", "none", "--format", format])
         .args(selection)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
