@@ -17,7 +17,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("projection", &["domain", "kernel", "event-store", "cdc", "leases", "runtime"]),
     ("messaging", &["kernel", "event-store", "cdc", "leases", "reloaded", "runtime"]),
     ("embedded-scylla", &["reloaded"]),
-    ("command-api", &["domain", "kernel", "event-store", "runtime"]),
+    ("http-edge", &["kernel", "event-store", "runtime"]),
+    ("command-api", &["domain", "kernel", "event-store", "http-edge", "runtime"]),
     (
         "projection-worker",
         &["cdc", "dead-letter", "domain", "event-store", "leases", "projection", "runtime"],
@@ -39,7 +40,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "runtime",
         ],
     ),
-    ("query-api", &["domain", "kernel", "event-store", "projection", "runtime"]),
+    ("query-api", &["domain", "kernel", "event-store", "http-edge", "projection", "runtime"]),
     (
         "esctl",
         &[

@@ -1,12 +1,11 @@
 //! The configuration of this process.
 
 use event_store::EventStoreConfig;
+use http_edge::commands::RequestLimits;
 use runtime::config::{BadValue, Configuration};
 use runtime::{BreakerConfig, HttpConfig, ScyllaConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::num::NonZeroU32;
-use std::time::Duration;
 
 /// Everything but the shell's sections.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -22,24 +21,6 @@ pub(crate) struct Config {
     pub(crate) requests: RequestLimits,
     /// Bounds and intervals of the append.
     pub(crate) event_store: EventStoreConfig,
-}
-
-/// What a request may cost.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct RequestLimits {
-    /// The largest body; then 413.
-    pub(crate) body_bytes_max: NonZeroU32,
-    /// How long a body may take to arrive; then 408.
-    pub(crate) body_timeout_ms: NonZeroU32,
-    /// Bodies of the largest size in memory at a time, smaller ones by what has arrived; then 429.
-    pub(crate) full_bodies_max: NonZeroU32,
-}
-
-impl RequestLimits {
-    pub(crate) fn body_timeout(&self) -> Duration {
-        Duration::from_millis(u64::from(self.body_timeout_ms.get()))
-    }
 }
 
 impl Configuration for Config {

@@ -1,28 +1,17 @@
 //! HTTP commands in, events out.
 //!
-//! The life of a request: [`runtime::http::context`] gives it a correlation id and turns every refusal into a
-//! problem document; [`resource`] reads id, [`headers`] and [`body`], parses it strictly ([`json`]),
-//! checks its values ([`orders`], [`customers`]), names the command ([`identity`]) and hands it to
-//! the event store, which answers as soon as the events are facts.
+//! [`orders`] and [`customers`] have the bodies of the commands and what becomes of them, [`routes`] says which there
+//! are. The way of a request through them is the same for every domain: [`http_edge::commands`].
 
 mod config;
 mod routes;
 
-mod look_up;
-mod resource;
-
-mod body;
-mod headers;
-mod identity;
-mod json;
-
 mod customers;
 mod orders;
 
-mod problem;
-
 use crate::config::Config;
 use event_store::EventStore;
+use http_edge::commands;
 use runtime::{HttpServer, Process};
 use std::process::ExitCode;
 
@@ -33,12 +22,14 @@ fn main() -> ExitCode {
 
 async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
     let Config { scylla, http, breaker, requests, event_store } = process.config.clone();
+    let routes = routes::routes();
+    routes.check(domain::AGGREGATES)?;
     let port = process.take_http(&http)?;
     let session = process.scylla(&scylla).await?;
     let settings = process.wait_for_schema(&session, &[event_store::MIGRATIONS]).await?;
     let store = EventStore::open(session, event_store, &settings).await?;
     let breaker = process.database_breaker(breaker);
-    let router = routes::router(store.clone(), &http, &requests, breaker);
+    let router = commands::router(store.clone(), &http, &requests, breaker, routes);
     let listener = process.listen_http(port)?;
     let server = HttpServer::new(listener, router, http, process.shutdown())?;
     let served = store.clone();
@@ -46,7 +37,7 @@ async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
         let (server, store) = (server.clone(), served.clone());
         async move {
             server.run().await;
-            // Nobody is left who waits for an answer; what was committed is announced before the end.
+            // No client waits for an answer any more; what was committed is announced before the end.
             store.close().await;
             Ok(())
         }

@@ -1,5 +1,6 @@
 //! The configuration of this process.
 
+use http_edge::queries::QueryLimits;
 use runtime::config::{BadValue, Configuration};
 use runtime::{BreakerConfig, HttpConfig, ScyllaConfig};
 use schemars::JsonSchema;
@@ -43,35 +44,29 @@ pub(crate) struct QueriesConfig {
 impl Configuration for Config {
     fn check(&self) -> Result<(), BadValue> {
         self.http.usable().map_err(|bad| bad.within("http"))?;
-        self.queries.check().map_err(|bad| bad.within("queries"))?;
+        self.queries.limits().check().map_err(|bad| bad.within("queries"))?;
         self.scylla.usable().map_err(|bad| bad.within("scylla"))
     }
 }
 
 impl QueriesConfig {
-    fn check(&self) -> Result<(), BadValue> {
-        if self.page_size > self.page_size_max {
-            return Err(BadValue::new("page_size", "must not be above page_size_max"));
+    /// What holds for the queries of any domain.
+    pub(crate) fn limits(&self) -> QueryLimits {
+        QueryLimits {
+            page_size: self.page_size,
+            page_size_max: self.page_size_max,
+            events_page_size_max: self.events_page_size_max,
         }
-        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tests::config;
 
     #[test]
     fn every_key_refuses_what_is_bad() {
         let defaults = include_str!("../../../config/query-api.toml");
         runtime::config::testing::assert_refuses_what_is_bad::<Config>("query-api", defaults);
-    }
-
-    #[test]
-    fn a_bound_that_makes_no_sense_is_refused_by_its_key() {
-        assert_eq!(config().check(), Ok(()));
-        let bad = QueriesConfig { page_size: 11, page_size_max: 10, ..config() };
-        assert_eq!(bad.check().expect_err("refused").key, "page_size");
     }
 }

@@ -1,17 +1,11 @@
 //! Reads over HTTP: read models, lists, histories.
 //!
-//! The life of a request: [`runtime::http::context`] gives it a correlation id, [`bounds`] a place
-//! and a time, [`routes`] reads what it asks for and asks the read models or the event store,
-//! [`views`] has the JSON of the answer, [`problem`] that of a refusal.
+//! [`routes`] says which queries there are and asks the read models, [`views`] has the JSON of the answers. The way of a
+//! request through them is the same for every domain: [`http_edge::queries`].
 
 mod config;
 mod routes;
-
-mod bounds;
-mod problem;
 mod views;
-
-mod metrics;
 
 use crate::config::Config;
 use anyhow::Context;
@@ -26,19 +20,18 @@ fn main() -> ExitCode {
 }
 
 async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
-    let Config { scylla, http, breaker, queries } = process.config.clone();
+    let Config { scylla, http, breaker, queries: config } = process.config.clone();
     let port = process.take_http(&http)?;
     let session = process.scylla(&scylla).await?;
     process.wait_for_schema(&session, &[event_store::MIGRATIONS, projection::MIGRATIONS]).await?;
     let timeout = http.request_timeout();
-    let state = routes::State {
-        queries: Queries::open(Arc::clone(&session)).await.context("prepare the queries")?,
-        events: EventReader::open(session, timeout).await.context("prepare the histories")?,
-        config: queries,
-    };
+    let queries = Queries::open(Arc::clone(&session)).await.context("prepare the queries")?;
+    let events = EventReader::open(session, timeout).await.context("prepare the histories")?;
     let listener = process.listen_http(port)?;
     let breaker = process.database_breaker(breaker);
-    let router = routes::router(state, &http, breaker);
+    let shop = routes::Shop { queries, config };
+    let routes = routes::routes();
+    let router = http_edge::queries::router(shop, events, &http, config.limits(), breaker, routes);
     let server = HttpServer::new(listener, router, http, process.shutdown())?;
     process.child("http", move || {
         let server = server.clone();

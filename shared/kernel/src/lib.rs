@@ -12,7 +12,7 @@ pub mod codec;
 mod event;
 pub mod testing;
 
-pub use aggregate::{Aggregate, Decision, DecisionContext, DomainError, RefusalKind};
+pub use aggregate::{Aggregate, Decision, DecisionContext, DomainError, ErrorCode, RefusalKind};
 pub use aggregates::{AggregateType, Aggregates, RegistrationError};
 pub use event::{
     CommitPlace, DomainEvent, EventEnvelope, EventKind, EventMetadata, RecordedEvent, Timestamp,
