@@ -13,7 +13,7 @@ mod event;
 mod events;
 pub mod testing;
 
-pub use aggregate::{Aggregate, Decision, DecisionContext, DomainError, RefusalKind};
+pub use aggregate::{Aggregate, Decision, DecisionContext, DomainError, ErrorCode, RefusalKind};
 pub use aggregates::{AggregateType, Aggregates, RegistrationError};
 pub use event::{
     CommitPlace, DomainEvent, EventEnvelope, EventKind, EventMetadata, RecordedEvent, Timestamp,

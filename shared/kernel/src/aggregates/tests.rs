@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct Never;
 
 impl DomainError for Never {
+    const CODES: &'static [ErrorCode] = &[];
+
     fn code(&self) -> &'static str {
         "never"
     }

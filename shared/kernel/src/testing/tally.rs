@@ -1,7 +1,7 @@
 //! The smallest aggregate that can refuse, find its effect already there, and record several events: for tests of
 //! what works with any aggregate.
 
-use crate::aggregate::{Aggregate, Decision, DecisionContext, DomainError, RefusalKind};
+use crate::aggregate::{Aggregate, Decision, DecisionContext, DomainError, ErrorCode, RefusalKind};
 use crate::aggregates::{AggregateType, Aggregates};
 use crate::event::{CommitPlace, EventMetadata, RecordedEvent, Timestamp, Version};
 use uuid::Uuid;
@@ -69,12 +69,15 @@ pub struct TallyError {
 }
 
 impl DomainError for TallyError {
+    const CODES: &'static [ErrorCode] =
+        &[ErrorCode { code: "tally_full", kind: RefusalKind::WrongState }];
+
     fn code(&self) -> &'static str {
-        "tally_full"
+        Self::CODES[0].code
     }
 
     fn kind(&self) -> RefusalKind {
-        RefusalKind::WrongState
+        Self::CODES[0].kind
     }
 }
 

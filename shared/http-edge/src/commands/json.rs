@@ -1,7 +1,8 @@
 //! Reads a body strictly: one JSON value, exactly the fields that are known, each once, each of its
 //! type. What is wrong is told with the path of the field.
 
-use crate::problem::Problem;
+use crate::Problem;
+use crate::codes::{self, Code};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
@@ -12,11 +13,11 @@ use std::marker::PhantomData;
 /// How deep arrays and objects may lie in each other. No command needs more than three.
 const DEPTH_MAX: usize = 32;
 
-/// A struct that is read from an object only. serde's own structs are read from an array of their
-/// fields as well, which nobody is to send by mistake.
+/// A struct that is read from an object only. serde would also read it from an array of its fields, which a client
+/// must not send by mistake.
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(transparent)]
-pub(crate) struct Object<T>(pub(crate) T);
+pub struct Object<T>(pub T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -39,18 +40,18 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
 }
 
 /// Reads one object. Objects within it are to be [`Object`]s too.
-pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let detail = format!("the body is not UTF-8 at byte {}", error.valid_up_to());
-        Problem::malformed("invalid_utf8", detail)
+        codes::INVALID_UTF8.problem(detail)
     })?;
     if is_deeper_than(DEPTH_MAX, text) {
         let detail = format!("the body is nested deeper than {DEPTH_MAX} levels");
-        return Err(Problem::malformed("json_too_deep", detail));
+        return Err(codes::JSON_TOO_DEEP.problem(detail));
     }
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let Object(value) = serde_path_to_error::deserialize(&mut deserializer).map_err(problem)?;
-    deserializer.end().map_err(|error| Problem::malformed("trailing_bytes", error.to_string()))?;
+    deserializer.end().map_err(|error| codes::TRAILING_BYTES.problem(error.to_string()))?;
     Ok(value)
 }
 
@@ -79,9 +80,7 @@ fn problem(error: serde_path_to_error::Error<serde_json::Error>) -> Problem {
     let inner = error.into_inner();
     let detail = inner.to_string();
     match inner.classify() {
-        Category::Syntax | Category::Eof | Category::Io => {
-            Problem::malformed("malformed_json", detail)
-        }
+        Category::Syntax | Category::Eof | Category::Io => codes::MALFORMED_JSON.problem(detail),
         Category::Data => {
             let (code, field) = sort(&detail);
             // For a name that is not known the path ends with it already; for the others it ends
@@ -91,26 +90,26 @@ fn problem(error: serde_path_to_error::Error<serde_json::Error>) -> Problem {
                 Some(field) => format!("{path}.{field}"),
                 None => path,
             };
-            Problem::malformed(code, detail).at(path)
+            code.problem(detail).at(path)
         }
     }
 }
 
 /// The code for an error of serde, and the field that it names beyond its path. serde offers no
 /// other way to tell its errors apart than their words, which its `Error` trait states.
-fn sort(detail: &str) -> (&'static str, Option<&str>) {
+fn sort(detail: &str) -> (Code, Option<&str>) {
     if detail.starts_with("unknown field `") {
-        return ("unknown_field", None);
+        return (codes::UNKNOWN_FIELD, None);
     }
     for (words, code) in
-        [("missing field `", "missing_field"), ("duplicate field `", "duplicate_field")]
+        [("missing field `", codes::MISSING_FIELD), ("duplicate field `", codes::DUPLICATE_FIELD)]
     {
         if let Some(rest) = detail.strip_prefix(words) {
             // Both are names of our own fields, which have no such mark in them.
             return (code, rest.split('`').next());
         }
     }
-    ("wrong_type", None)
+    (codes::WRONG_TYPE, None)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The headers of a command.
 
-use crate::problem::Problem;
+use crate::{Problem, codes};
 use axum::http::{HeaderMap, HeaderName, header};
 use kernel::Version;
 
@@ -11,16 +11,16 @@ const KEY_BYTES_MAX: usize = 255;
 
 /// What the headers of a command say.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct CommandHeaders {
+pub(super) struct CommandHeaders {
     /// What tells this command from every other one of its client.
-    pub(crate) idempotency_key: String,
+    pub(super) idempotency_key: String,
     /// The version that the client decided upon.
-    pub(crate) expected_version: Option<Version>,
+    pub(super) expected_version: Option<Version>,
 }
 
 impl CommandHeaders {
     /// Reads and checks them.
-    pub(crate) fn read(headers: &HeaderMap) -> Result<Self, Problem> {
+    pub(super) fn read(headers: &HeaderMap) -> Result<Self, Problem> {
         Ok(Self {
             idempotency_key: idempotency_key(headers)?,
             expected_version: expected_version(headers)?,
@@ -31,8 +31,7 @@ impl CommandHeaders {
 fn idempotency_key(headers: &HeaderMap) -> Result<String, Problem> {
     let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
     let Some(value) = values.next() else {
-        return Err(Problem::malformed(
-            "missing_idempotency_key",
+        return Err(codes::MISSING_IDEMPOTENCY_KEY.problem(
             "every command needs an Idempotency-Key, by which sending it again has no second effect",
         ));
     };
@@ -43,17 +42,16 @@ fn idempotency_key(headers: &HeaderMap) -> Result<String, Problem> {
 }
 
 /// A key of the permitted form.
-pub(crate) fn key(bytes: &[u8]) -> Option<&str> {
+pub(super) fn key(bytes: &[u8]) -> Option<&str> {
     let fits = (1..=KEY_BYTES_MAX).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic);
     std::str::from_utf8(bytes).ok().filter(|_| fits)
 }
 
 /// 400: not such a key.
-pub(crate) fn invalid_key() -> Problem {
-    Problem::malformed(
-        "invalid_idempotency_key",
-        format!("the Idempotency-Key must be one value of 1 to {KEY_BYTES_MAX} visible ASCII"),
-    )
+pub(super) fn invalid_key() -> Problem {
+    codes::INVALID_IDEMPOTENCY_KEY.problem(format!(
+        "the Idempotency-Key must be one value of 1 to {KEY_BYTES_MAX} visible ASCII"
+    ))
 }
 
 fn expected_version(headers: &HeaderMap) -> Result<Option<Version>, Problem> {
@@ -62,10 +60,8 @@ fn expected_version(headers: &HeaderMap) -> Result<Option<Version>, Problem> {
     let version = value.to_str().ok().and_then(entity_tag);
     match version {
         Some(version) if values.next().is_none() => Ok(Some(version)),
-        _ => Err(Problem::malformed(
-            "malformed_if_match",
-            "If-Match must be one version in quotes, as the ETag of an answer has it",
-        )),
+        _ => Err(codes::MALFORMED_IF_MATCH
+            .problem("If-Match must be one version in quotes, as the ETag of an answer has it")),
     }
 }
 

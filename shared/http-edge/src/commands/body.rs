@@ -1,8 +1,8 @@
-//! Takes a request's body in, within bounds: its size, the time it may take, and the memory of all
-//! bodies together.
+//! Takes a request's body in, within bounds: its size, the time it may take, and the memory of all bodies together.
 
-use crate::config::RequestLimits;
-use crate::problem::{self, Problem};
+use super::limits::RequestLimits;
+use super::problem;
+use crate::{Problem, codes};
 use axum::body::Body;
 use axum::http::{HeaderMap, header};
 use http_body_util::BodyExt;
@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 
 /// The bounds, shared by all requests.
 #[derive(Debug, Clone)]
-pub(crate) struct Bodies {
+pub(super) struct Bodies {
     bytes_max: usize,
     within: Duration,
     /// One permit per byte in memory.
@@ -22,13 +22,13 @@ pub(crate) struct Bodies {
 
 /// A body that has arrived; its room is free again when it is dropped.
 #[derive(Debug, Default)]
-pub(crate) struct Received {
-    pub(crate) bytes: Vec<u8>,
+pub(super) struct Received {
+    pub(super) bytes: Vec<u8>,
     room: Option<OwnedSemaphorePermit>,
 }
 
 impl Bodies {
-    pub(crate) fn new(limits: &RequestLimits) -> Self {
+    pub(super) fn new(limits: &RequestLimits) -> Self {
         let bytes_max = limits.body_bytes_max.get() as usize;
         let room = bytes_max.saturating_mul(limits.full_bodies_max.get() as usize);
         Self {
@@ -39,7 +39,7 @@ impl Bodies {
     }
 
     /// Takes the whole body in. Never holds more of it than the bound.
-    pub(crate) async fn receive(
+    pub(super) async fn receive(
         &self,
         headers: &HeaderMap,
         body: Body,
@@ -77,7 +77,7 @@ impl Bodies {
     }
 
     fn make_room(&self, received: &mut Received, bytes: usize) -> Result<(), Problem> {
-        let full = || problem::busy("too_many_bodies", "too many large requests at a time");
+        let full = || problem::busy(codes::TOO_MANY_BODIES, "too many large requests at a time");
         let permits = u32::try_from(bytes).map_err(|_| full())?;
         let more = Arc::clone(&self.room).try_acquire_many_owned(permits).map_err(|_| full())?;
         match &mut received.room {
@@ -87,8 +87,8 @@ impl Bodies {
         Ok(())
     }
 
-    /// Lets as much again go by before the answer: a client that is only a little over would else
-    /// find its connection reset while it sends, and never see why. Who sends more is cut off.
+    /// Lets as much again go by before the answer. A client that is only a little over would else find its
+    /// connection reset while it sends, and never see why. One that sends more is cut off.
     async fn discard(&self, body: &mut Body) {
         let mut left = self.bytes_max;
         while let Some(Ok(frame)) = body.frame().await {
@@ -100,25 +100,21 @@ impl Bodies {
 }
 
 fn broken() -> Problem {
-    Problem::malformed("broken_body", "the body ended before its end")
+    codes::BROKEN_BODY.problem("the body ended before its end")
 }
 
 /// Whether a body with these headers is JSON as it stands.
-pub(crate) fn check_kind(headers: &HeaderMap) -> Result<(), Problem> {
+pub(super) fn check_kind(headers: &HeaderMap) -> Result<(), Problem> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let essence = kind.and_then(|kind| kind.split(';').next()).map(str::trim);
     if !essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json")) {
-        return Err(problem::unsupported(
-            "unsupported_media_type",
-            "the Content-Type must be application/json",
-        ));
+        let detail = "the Content-Type must be application/json";
+        return Err(codes::UNSUPPORTED_MEDIA_TYPE.problem(detail));
     }
     let encoding = headers.get(header::CONTENT_ENCODING).map(|value| value.as_bytes());
     if encoding.is_some_and(|encoding| !encoding.eq_ignore_ascii_case(b"identity")) {
-        return Err(problem::unsupported(
-            "unsupported_content_encoding",
-            "the body must not be compressed",
-        ));
+        let detail = "the body must not be compressed";
+        return Err(codes::UNSUPPORTED_CONTENT_ENCODING.problem(detail));
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use std::fmt::Write;
 use uuid::Uuid;
 
-pub(crate) use http_server::context::parse_id;
+use http_server::context::parse_id;
 
 /// The namespace of command ids.
 const COMMANDS: Uuid = Uuid::from_u128(0x7c1b_9a52_6c0f_4d0e_9b7e_3f0a_51d2_c8e4);
@@ -15,7 +15,7 @@ const COMMANDS: Uuid = Uuid::from_u128(0x7c1b_9a52_6c0f_4d0e_9b7e_3f0a_51d2_c8e4
 /// An id in a body: a UUID in its usual form of 36 characters and no other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
-pub(crate) struct Id(pub(crate) Uuid);
+pub struct Id(pub Uuid);
 
 impl<'de> Deserialize<'de> for Id {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -27,20 +27,21 @@ impl<'de> Deserialize<'de> for Id {
     }
 }
 
-/// The id of a command: of whom it is asked, where the client names one, and the client's key.
-pub(crate) fn command_id(aggregate_type: &str, aggregate_id: Option<Uuid>, key: &str) -> Uuid {
+/// The id of a command: it derives from its aggregate, where the client names one, and the client's key.
+pub(super) fn command_id(aggregate_type: &str, aggregate_id: Option<Uuid>, key: &str) -> Uuid {
     let id = aggregate_id.map(|id| id.to_string()).unwrap_or_default();
     // Neither a type nor a key has a line break in it, so no two triples give the same text.
     Uuid::new_v5(&COMMANDS, format!("{aggregate_type}\n{id}\n{key}").as_bytes())
 }
 
 /// The id of what a command makes, when the client names none.
-pub(crate) fn id_of_new(what: &str, command_id: Uuid) -> Uuid {
+#[must_use]
+pub fn id_of_new(what: &str, command_id: Uuid) -> Uuid {
     Uuid::new_v5(&command_id, what.as_bytes())
 }
 
 /// SHA-256 over the command's name and its canonical JSON, in lower-case hex.
-pub(crate) fn fingerprint<T: Serialize>(aggregate_type: &str, name: &str, asked: &T) -> String {
+pub(super) fn fingerprint<T: Serialize>(aggregate_type: &str, name: &str, asked: &T) -> String {
     let value = serde_json::to_value(asked).expect("a body is plain data");
     let mut text = format!("{aggregate_type}.{name}\n");
     write_canonical(&value, &mut text);

@@ -14,9 +14,9 @@ use tokio::net::{TcpListener, TcpStream};
 
 const MIB: usize = 1024 * 1024;
 
-/// An order of exactly `bytes` bytes.
+/// A jar of exactly `bytes` bytes.
 fn padded(bytes: usize) -> Vec<u8> {
-    let mut body = order().to_string().into_bytes();
+    let mut body = jar().to_string().into_bytes();
     body.resize(bytes, b' ');
     body
 }
@@ -63,7 +63,7 @@ async fn a_body_without_end_is_not_read_to_its_end() {
 }
 
 #[tokio::test]
-async fn who_asks_before_sending_too_much_is_told_before() {
+async fn a_client_that_asks_before_sending_too_much_is_told_before() {
     let server = Server::new();
     let taken = Arc::new(AtomicUsize::new(0));
     let mut request = streamed(endless(&taken));
@@ -125,7 +125,7 @@ async fn over_tcp(server: &Server, work: impl AsyncFnOnce(TcpStream)) {
 
 fn head(length: usize) -> String {
     format!(
-        "POST /v1/orders HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n\
+        "POST /v1/jars HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n\
          idempotency-key: k\r\ncontent-length: {length}\r\n\r\n"
     )
 }
@@ -162,7 +162,7 @@ async fn a_client_that_sends_too_much_sees_why() {
 async fn a_refusal_does_not_cost_the_connection() {
     let server = Server::new();
     over_tcp(&server, async |mut stream| {
-        for (body, status) in [("{", "400"), ("{}", "400"), (&order().to_string(), "201")] {
+        for (body, status) in [("{", "400"), ("{}", "400"), (&jar().to_string(), "201")] {
             let request = head(body.len()) + body;
             stream.write_all(request.as_bytes()).await.expect("send");
             let answer = tokio::time::timeout(Duration::from_secs(10), read_answer(&mut stream));

@@ -1,7 +1,7 @@
 //! What became of a command.
 
-use super::fake_store::Fails;
 use super::*;
+use crate::testing::Fails;
 use event_store::BusyReason;
 use std::time::Duration;
 
@@ -9,17 +9,17 @@ fn look_up(path: &str) -> Ask {
     ask("GET", path, &Value::Null).without("content-type").without("idempotency-key")
 }
 
-fn of_order(key: &str) -> Ask {
-    look_up(&format!("/v1/orders/{ORDER}/commands/{key}"))
+fn of_jar(key: &str) -> Ask {
+    look_up(&format!("/v1/jars/{JAR}/commands/{key}"))
 }
 
 #[tokio::test]
 async fn a_command_is_found_by_its_key_whatever_came_after_it() {
     let server = Server::new();
     let created = server.accepts(create()).await;
-    let confirmed = server.accepts(on_order("POST", "confirm", &Value::Null)).await;
-    for (key, answer) in [("create", &created), ("confirm", &confirmed)] {
-        let found = server.accepts(of_order(key)).await;
+    let closeed = server.accepts(on_jar("POST", "close", &Value::Null)).await;
+    for (key, answer) in [("create", &created), ("close", &closeed)] {
+        let found = server.accepts(of_jar(key)).await;
         assert_eq!(found.status, StatusCode::OK);
         assert_eq!(found.header("etag"), answer.header("etag"));
         let expected = json!({
@@ -29,8 +29,8 @@ async fn a_command_is_found_by_its_key_whatever_came_after_it() {
         });
         assert_eq!(found.body, expected);
     }
-    let registered = server.accepts(register()).await;
-    let found = server.accepts(look_up(&format!("/v1/customers/{CUSTOMER}/commands/register")));
+    let registered = server.accepts(start()).await;
+    let found = server.accepts(look_up(&format!("/v1/tallies/{TALLY}/commands/start")));
     assert_eq!(found.await.body["events"], registered.body["events"]);
     let executed = server.store.executed();
     assert_eq!(executed.len(), 3, "a look-up is no command: {executed:?}");
@@ -39,28 +39,28 @@ async fn a_command_is_found_by_its_key_whatever_came_after_it() {
 #[tokio::test]
 async fn an_unknown_command_is_not_found_at_a_version() {
     let server = Server::new();
-    let nothing = server.accepts(of_order("create")).await;
+    let nothing = server.accepts(of_jar("create")).await;
     assert_eq!(nothing.body, json!({"state": "not_found", "version": 0}));
     server.accepts(create()).await;
-    for key in ["other", "confirm", "Create"] {
-        let unknown = server.accepts(of_order(key)).await;
+    for key in ["other", "close", "Create"] {
+        let unknown = server.accepts(of_jar(key)).await;
         assert_eq!(unknown.status, StatusCode::OK);
         assert_eq!(unknown.body, json!({"state": "not_found", "version": 1}), "{key}");
         assert_eq!(unknown.header("etag"), Some("\"1\""));
     }
     // A refused command leaves nothing.
-    server.send(create().key("second").into()).await.is_problem(409, "order_already_exists");
-    assert_eq!(server.accepts(of_order("second")).await.body["state"], "not_found");
+    server.send(create().key("second").into()).await.is_problem(409, "jar_already_there");
+    assert_eq!(server.accepts(of_jar("second")).await.body["state"], "not_found");
 }
 
 #[tokio::test]
 async fn a_create_without_an_id_is_found_by_its_key_alone_and_by_the_id_it_made() {
     let server = Server::new();
-    let mut body = order();
-    body.as_object_mut().expect("an object").remove("order_id");
-    let created = server.accepts(ask("POST", "/v1/orders", &body).key("mine")).await;
+    let mut body = jar();
+    body.as_object_mut().expect("an object").remove("jar_id");
+    let created = server.accepts(ask("POST", "/v1/jars", &body).key("mine")).await;
     let id = created.body["aggregate_id"].as_str().expect("an id").to_owned();
-    let found = server.accepts(look_up("/v1/orders/commands/mine")).await;
+    let found = server.accepts(look_up("/v1/jars/commands/mine")).await;
     let expected = json!({
         "state": "done",
         "version": 1,
@@ -68,17 +68,17 @@ async fn a_create_without_an_id_is_found_by_its_key_alone_and_by_the_id_it_made(
         "aggregate_id": id,
     });
     assert_eq!(found.body, expected);
-    let by_id = server.accepts(look_up(&format!("/v1/orders/{id}/commands/mine"))).await;
+    let by_id = server.accepts(look_up(&format!("/v1/jars/{id}/commands/mine"))).await;
     assert_eq!(by_id.body["events"], created.body["events"]);
 
     // Where the client named the id, the key is the aggregate's.
     server.accepts(create()).await;
-    let unnamed = server.accepts(look_up("/v1/orders/commands/create")).await;
+    let unnamed = server.accepts(look_up("/v1/jars/commands/create")).await;
     assert_eq!(unnamed.body, json!({"state": "not_found", "version": 0}));
-    let elsewhere = server.accepts(look_up(&format!("/v1/orders/{ORDER}/commands/mine"))).await;
+    let elsewhere = server.accepts(look_up(&format!("/v1/jars/{JAR}/commands/mine"))).await;
     assert_eq!(elsewhere.body, json!({"state": "not_found", "version": 1}));
-    let customers = server.accepts(look_up("/v1/customers/commands/mine")).await;
-    assert_eq!(customers.body["state"], "not_found");
+    let tallies = server.accepts(look_up("/v1/tallies/commands/mine")).await;
+    assert_eq!(tallies.body["state"], "not_found");
 }
 
 #[tokio::test]
@@ -87,23 +87,23 @@ async fn keys_are_what_they_are_in_the_header() {
     let key = "a/b?c#d%20\"~";
     server.accepts(create().key(key)).await;
     let encoded = "a%2Fb%3Fc%23d%2520%22%7E";
-    assert_eq!(server.accepts(of_order(encoded)).await.body["state"], "done");
+    assert_eq!(server.accepts(of_jar(encoded)).await.body["state"], "done");
     let long = "k".repeat(256);
     for bad in ["a%20b", "%00", "schl%C3%BCssel", &long] {
-        let refused = server.send(of_order(bad).into()).await;
+        let refused = server.send(of_jar(bad).into()).await;
         refused.is_problem(400, "invalid_idempotency_key");
         assert_eq!(
             (&refused.body["field"], &refused.body["outcome"]),
             (&json!("key"), &json!("unknown"))
         );
     }
-    for path in ["/v1/orders/x/commands/k", &format!("/v1/orders/{ORDER}/commands/%FF")] {
+    for path in ["/v1/jars/x/commands/k", &format!("/v1/jars/{JAR}/commands/%FF")] {
         let refused = server.send(look_up(path).into()).await;
         refused.is_problem(400, "malformed_id");
         assert_eq!(refused.body["outcome"], "unknown");
     }
-    server.send(of_order("").into()).await.is_problem(404, "route_not_found");
-    let mut posted = of_order("create");
+    server.send(of_jar("").into()).await.is_problem(404, "route_not_found");
+    let mut posted = of_jar("create");
     posted.method = Method::POST;
     server.send(posted.into()).await.is_problem(405, "method_not_allowed");
 }
@@ -112,7 +112,7 @@ async fn keys_are_what_they_are_in_the_header() {
 async fn a_look_up_that_fails_says_nothing_about_the_command() {
     let server = Server::new();
     server.accepts(create()).await;
-    let taken = look_up(&format!("/v1/customers/{ORDER}/commands/create"));
+    let taken = look_up(&format!("/v1/tallies/{JAR}/commands/create"));
     let other_type = server.send(taken.into()).await;
     other_type.is_problem(404, "id_of_other_type");
     assert_eq!(other_type.body["outcome"], "unknown");
@@ -123,7 +123,7 @@ async fn a_look_up_that_fails_says_nothing_about_the_command() {
         (Fails::Corrupt, 500, "stored_events_unusable"),
     ] {
         server.store.fail_next(fails);
-        let failed = server.send(of_order("create").into()).await;
+        let failed = server.send(of_jar("create").into()).await;
         failed.is_problem(status, code);
         assert_eq!(failed.body["outcome"], "unknown", "{code}");
         let detail = failed.body["detail"].as_str().expect("a text");

@@ -18,16 +18,16 @@ fn narrow(queue_max: u32) -> Server {
 }
 
 fn other(key: &str) -> Ask {
-    ask("POST", "/v1/orders", &{
-        let mut body = order();
-        body.as_object_mut().expect("an object").remove("order_id");
+    ask("POST", "/v1/jars", &{
+        let mut body = jar();
+        body.as_object_mut().expect("an object").remove("jar_id");
         body
     })
     .key(key)
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_finds_no_place_is_refused_at_once_and_nothing_is_done() {
+async fn a_request_without_a_place_is_refused_at_once_and_nothing_is_done() {
     let server = narrow(1);
     let gate = server.store.hold();
     let mut first = std::pin::pin!(server.send(create().into()));
@@ -47,7 +47,7 @@ async fn who_finds_no_place_is_refused_at_once_and_nothing_is_done() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_too_long_for_a_place_is_refused_and_nothing_is_done() {
+async fn a_request_that_waits_too_long_for_a_place_is_refused_and_nothing_is_done() {
     let server = narrow(8);
     let _gate = server.store.hold();
     let mut first = std::pin::pin!(server.send(create().into()));
@@ -67,6 +67,7 @@ async fn the_clients_own_deadline_is_kept_in_the_queue_and_at_work() {
     let _gate = server.store.hold();
     let late = server.send(create().header("prefer", "wait=0").into()).await;
     late.is_problem(503, "deadline_passed");
+    assert_eq!(late.body["detail"], "the request timed out while queued");
     assert_eq!(late.body["outcome"], "not_done");
     assert_eq!(late.header("preference-applied"), Some("wait=0"));
     assert!(server.store.executed().is_empty());
@@ -102,7 +103,7 @@ async fn not_done_is_never_said_while_an_earlier_sending_is_at_work() {
     again.is_problem(429, "too_many_requests");
     assert_eq!(again.body["outcome"], "unknown");
     // A look-up that is refused says nothing about the command either.
-    let path = format!("/v1/orders/{ORDER}/commands/create");
+    let path = format!("/v1/jars/{JAR}/commands/create");
     let looked = server.send(ask("GET", &path, &Value::Null).into()).await;
     looked.is_problem(429, "too_many_requests");
     assert_eq!(looked.body["outcome"], "unknown");

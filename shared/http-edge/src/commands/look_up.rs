@@ -3,10 +3,11 @@
 //!
 //! A look-up that fails says nothing about the command, so every problem here has the outcome unknown.
 
-use crate::headers;
-use crate::identity;
-use crate::problem::{self, Problem};
-use crate::resource::{AcceptedEvent, Api, PathIds, Resource, Store, malformed_id, tag, tell};
+use super::handle::{AcceptedEvent, Api, tell};
+use super::store::Store;
+use super::{headers, identity, problem};
+use crate::Problem;
+use crate::ids::{self, PathNames, tag};
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -14,12 +15,12 @@ use axum::routing::get;
 use axum::{Extension, Json, Router};
 use event_store::{Effect, LookUp};
 use http_server::context::RequestContext;
-use kernel::Version;
+use kernel::{Aggregate, Version};
 use serde::Serialize;
 use uuid::Uuid;
 
 /// The routes of one aggregate.
-pub(crate) fn look_ups_of<A: Resource, S: Store>(collection: &str) -> Router<Api<S>> {
+pub(super) fn look_ups_of<A: Aggregate, S: Store>(collection: &str) -> Router<Api<S>> {
     Router::new()
         .route(&format!("/v1/{collection}/{{id}}/commands/{{key}}"), get(look_up::<A, S>))
         .route(&format!("/v1/{collection}/commands/{{key}}"), get(look_up::<A, S>))
@@ -40,10 +41,10 @@ enum Found<'a> {
     },
 }
 
-async fn look_up<A: Resource, S: Store>(
+async fn look_up<A: Aggregate, S: Store>(
     State(api): State<Api<S>>,
     Extension(context): Extension<RequestContext>,
-    path: PathIds,
+    path: PathNames,
 ) -> Result<Response, Problem> {
     let unknown = problem::outcome(Effect::Unknown);
     let (named, key) = read(path).map_err(|problem| problem.outcome(unknown))?;
@@ -71,14 +72,14 @@ async fn look_up<A: Resource, S: Store>(
 }
 
 /// The aggregate's id, where the path has one, and the key.
-fn read(path: PathIds) -> Result<(Option<Uuid>, String), Problem> {
-    let path = path.map_err(|_| malformed_id("the path"))?;
+fn read(path: PathNames) -> Result<(Option<Uuid>, String), Problem> {
+    let path = ids::names(path)?;
     let (mut id, mut key) = (None, None);
     for (name, text) in &path {
         if name == "key" {
             key = headers::key(text.as_bytes());
         } else {
-            id = Some(identity::parse_id(text).ok_or_else(|| malformed_id(name))?);
+            id = Some(ids::id(name, text)?);
         }
     }
     let key = key.ok_or_else(|| headers::invalid_key().at("key"))?;

@@ -1,21 +1,23 @@
-//! A store in memory: real decisions, command ids and expected versions as the event store has
-//! them, and failures on demand.
+//! A store in memory: real decisions, with command ids and expected versions as the event store has them, and failures
+//! on demand.
 
-use crate::resource::Store;
+use crate::commands::Store;
 use event_store::{
     BusyReason, CommandRequest, CorruptError, ExecuteError, LookUp, Outcome, StoredEventRef,
 };
 use kernel::{Aggregate, DecisionContext, DomainEvent, Version, testing};
 use std::any::Any;
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
+/// See the module. Cheap to clone; all clones are one.
 #[derive(Clone, Default)]
-pub(super) struct FakeStore(Arc<Mutex<Inner>>);
+pub struct MemoryStore(Arc<Mutex<Inner>>);
 
 #[derive(Default)]
 struct Inner {
@@ -29,24 +31,27 @@ struct Inner {
 
 /// What arrived at the store.
 #[derive(Debug, Clone)]
-pub(super) struct Executed {
-    pub(super) name: &'static str,
-    pub(super) aggregate_id: Uuid,
-    pub(super) command_id: Uuid,
-    pub(super) correlation_id: Uuid,
-    pub(super) trace_parent: Option<String>,
-    pub(super) actor: Option<String>,
+#[expect(missing_docs, reason = "the names are those of a command's request")]
+pub struct Executed {
+    pub name: &'static str,
+    pub aggregate_id: Uuid,
+    pub command_id: Uuid,
+    pub correlation_id: Uuid,
+    pub trace_parent: Option<String>,
+    pub actor: Option<String>,
 }
 
 /// How the next command fails.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Fails {
+#[expect(missing_docs, reason = "the names are those of the event store's errors")]
+pub enum Fails {
     Busy(BusyReason, Duration),
     Conflict,
     Unknown,
     Unavailable,
     TooLarge,
     Corrupt,
+    /// It panics.
     Panic,
 }
 
@@ -63,27 +68,36 @@ impl<A: Aggregate> Default for Kept<A> {
     }
 }
 
-impl FakeStore {
+impl MemoryStore {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Every command that arrived, refused ones too.
-    pub(super) fn executed(&self) -> Vec<Executed> {
+    #[must_use]
+    pub fn executed(&self) -> Vec<Executed> {
         self.lock().executed.clone()
     }
 
     /// From now on a command is executed only for a permit of the gate.
-    pub(super) fn hold(&self) -> Arc<Semaphore> {
+    #[must_use]
+    pub fn hold(&self) -> Arc<Semaphore> {
         self.lock().gate.insert(Arc::new(Semaphore::new(0))).clone()
     }
 
-    pub(super) fn fail_next(&self, fails: Fails) {
+    /// The next command or look-up fails like this.
+    pub fn fail_next(&self, fails: Fails) {
         self.lock().fails = Some(fails);
     }
 }
 
-impl Store for FakeStore {
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore").finish_non_exhaustive()
+    }
+}
+
+impl Store for MemoryStore {
     async fn execute<A: Aggregate>(
         &self,
         request: CommandRequest<A>,
