@@ -73,8 +73,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
 
 /// Tests may link the embedded engine into their own process, and fill its tables with what they look for.
 fn may_in_tests(name: &str, on: &str) -> bool {
-    let of_tables = ["cdc", "domain", "event-store", "kernel", "leases", "runtime"];
-    on == "embedded-scylla" || ["esctl", "read-models"].contains(&name) && of_tables.contains(&on)
+    let of_tables = ["cdc", "database", "domain", "event-store", "kernel", "leases", "runtime"];
+    match name {
+        _ if on == "embedded-scylla" => true,
+        "esctl" | "read-models" => of_tables.contains(&on),
+        "http-edge" => on == "database",
+        "query-api" => ["event-store", "http-server", "runtime"].contains(&on),
+        _ => false,
+    }
 }
 
 /// Heavy dependencies and the only crates that may name them.
@@ -91,8 +97,8 @@ const HEAVY: &[(&str, &[&str])] = &[
     ("rustls", &["database", "embedded-scylla", "runtime"]),
     ("tokio-rustls", &["embedded-scylla", "runtime"]),
     ("rcgen", &["database", "embedded-scylla", "messaging", "runtime", "system-tests"]),
-    ("axum", &["command-api", "embedded-scylla", "http-server", "query-api"]),
-    ("tower-http", &["command-api", "query-api"]),
+    ("axum", &["command-api", "embedded-scylla", "http-edge", "http-server", "query-api"]),
+    ("tower-http", &["http-edge"]),
     ("governor", &["http-server"]),
 ];
 

@@ -16,6 +16,7 @@ const BROKER: &str = "broker";
 pub struct Programs {
     manifest: &'static Manifest,
     place: Place,
+    config_dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone)]
@@ -70,7 +71,13 @@ impl Programs {
 
     /// The same with another program.
     pub fn one(manifest: &'static Manifest, program: PathBuf) -> Self {
-        Self { manifest, place: Place::One(program) }
+        Self { manifest, place: Place::One(program), config_dir: None }
+    }
+
+    /// The processes read their configuration in this folder, not in `./config`.
+    #[must_use]
+    pub fn with_config(self, folder: impl Into<PathBuf>) -> Self {
+        Self { config_dir: Some(folder.into()), ..self }
     }
 
     /// Errs when a program is missing.
@@ -81,7 +88,7 @@ impl Programs {
                 bail!("{} is not there: build it first", path.display());
             }
         }
-        Ok(Self { manifest, place: Place::Folder(folder) })
+        Ok(Self { manifest, place: Place::Folder(folder), config_dir: None })
     }
 
     /// The processes that the programs are for.
@@ -99,10 +106,17 @@ impl Programs {
 
     /// The program of a process, and its first arguments.
     pub(crate) fn line(&self, name: &str) -> (PathBuf, Vec<String>) {
-        match &self.place {
+        let (program, mut args) = match &self.place {
             Place::Folder(folder) => (in_folder(folder, name), Vec::new()),
             Place::One(program) => (program.clone(), vec![name.to_owned()]),
+        };
+        let mut configured = self.manifest.iter().filter(|entry| entry.is_configured());
+        if let Some(folder) = &self.config_dir
+            && configured.any(|entry| entry.name == name)
+        {
+            args.extend(["--config-dir".to_owned(), folder.display().to_string()]);
         }
+        (program, args)
     }
 
     /// The same for the broker.

@@ -1,4 +1,4 @@
-//! All processes of an application in one program, which its first argument tells which of them to be.
+//! All processes of an application in one program; its first argument names the one to be.
 
 use crate::query_api::Queries;
 use crate::{command_api, dlq_retrier, esctl, outbox_relay, projection_worker, query_api};
@@ -9,7 +9,7 @@ use std::process::ExitCode;
 /// A program that is every process of an application.
 ///
 /// ```text
-/// Program::new(BANK, commands::routes).run::<BankQueries>(include_str!("../config/query-api.toml"))
+/// Program::new(BANK, commands::routes).run::<Bank>("query-api", include_str!("../config/query-api.toml"))
 /// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Program {
@@ -24,18 +24,21 @@ impl Program {
         Self { application, commands }
     }
 
-    /// Runs the process that the first argument names. `None` if it names none of them. For `query_defaults` see
-    /// [`query_api::main`].
-    pub fn run<Q: Queries>(self, query_defaults: &'static str) -> Option<ExitCode> {
+    /// Runs the process of this name, from the program's arguments to its exit code; 2 if there is none. For
+    /// `query_defaults` see [`query_api::main`].
+    pub fn run<Q: Queries>(self, process: &str, query_defaults: &'static str) -> ExitCode {
         let application = self.application;
-        Some(match std::env::args().nth(1)?.as_str() {
+        match process {
             "command-api" => command_api::main(application, self.commands),
             "query-api" => query_api::main::<Q>(application, query_defaults),
             "projection-worker" => projection_worker::main(application),
             "outbox-relay" => outbox_relay::main(application),
             "dlq-retrier" => dlq_retrier::main(application),
             "esctl" => esctl::main(application),
-            _ => return None,
-        })
+            other => {
+                eprintln!("there is no process {other}");
+                ExitCode::from(2)
+            }
+        }
     }
 }

@@ -41,7 +41,7 @@ pub use backoff::{Backoff, BackoffConfig};
 pub use breaker::{Breaker, BreakerConfig, BreakerOpen, Pass, Target};
 pub use config::Secret;
 pub use error_class::ErrorClass;
-pub use process::{Process, main};
+pub use process::{Process, arguments, main};
 pub use readiness::Readiness;
 pub use retry_budget::RetryBudget;
 pub use shutdown::{Stopped, end_at_signals};

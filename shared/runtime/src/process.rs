@@ -1,5 +1,6 @@
 //! The life of a process: arguments → configuration → log → admin port → `run` → exit code.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -34,6 +35,16 @@ struct Arguments {
     parent_pipe: bool,
 }
 
+/// The arguments of a process, its program's name first. A program may be several processes: then its first
+/// argument is the name of the one that it is to be, and is left out here.
+pub fn arguments(name: &str) -> Vec<OsString> {
+    let mut all: Vec<OsString> = std::env::args_os().collect();
+    if all.get(1).is_some_and(|first| first == name) {
+        all.remove(0);
+    }
+    all
+}
+
 /// Runs a process from its arguments to its exit code.
 ///
 /// `name` is the name of the binary, its configuration file and its metrics; `defaults` is the text
@@ -46,7 +57,10 @@ where
     Fut: Future<Output = anyhow::Result<()>>,
 {
     let command = Arguments::command().name(name);
-    let arguments = match command.try_get_matches().and_then(|m| Arguments::from_arg_matches(&m)) {
+    let arguments = match command
+        .try_get_matches_from(arguments(name))
+        .and_then(|m| Arguments::from_arg_matches(&m))
+    {
         Ok(arguments) => arguments,
         Err(error) => error.exit(),
     };

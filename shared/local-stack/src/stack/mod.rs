@@ -16,7 +16,6 @@ use crate::http::HttpClient;
 use crate::programs::Programs;
 use crate::wait::wait_for;
 use anyhow::{Context, bail, ensure};
-use database::ScyllaConfig;
 use futures::future::{join_all, select_all, try_join_all};
 use specs::Specs;
 use std::time::Duration;

@@ -2,7 +2,7 @@
 
 use super::{Addresses, Output, Process};
 use anyhow::Context;
-use runtime::ScyllaConfig;
+use database::ScyllaConfig;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 

@@ -64,7 +64,7 @@ enum Noun {
 
 /// Runs the command line for this application, from its arguments to its exit code.
 pub fn main(application: Application) -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::parse_from(runtime::arguments("esctl"));
     let loaded = match arguments.config.load::<Settings>("esctl", DEFAULTS) {
         Ok(loaded) => loaded,
         Err(code) => return code,
