@@ -13,7 +13,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("leases", &["runtime"]),
     ("event-store", &["kernel", "leases", "runtime"]),
     ("cdc", &["kernel", "event-store", "leases", "runtime"]),
-    ("dead-letter", &["event-store", "cdc", "leases", "runtime"]),
+    ("dead-letter", &["event-store", "cdc", "kernel", "leases", "runtime"]),
     ("projection", &["domain", "kernel", "event-store", "cdc", "leases", "runtime"]),
     ("messaging", &["kernel", "event-store", "cdc", "leases", "reloaded", "runtime"]),
     ("embedded-scylla", &["reloaded"]),

@@ -4,7 +4,7 @@ use cdc::{
     CdcConfig, GroupDeps, Letters, OwnedSlots, ScannerConfig, ScannerDeps, run_group, run_scanner,
 };
 use dead_letter::LetterBox;
-use leases::LeaseConfig;
+use leases::{LeaseConfig, Slot};
 use projection::audit::{AuditConfig, AuditDeps, run_audit};
 use runtime::config::{BadValue, Configuration};
 use runtime::{Process, ScyllaConfig};
@@ -58,7 +58,7 @@ async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
     ];
     let settings = process.wait_for_schema(&session, &schema).await?;
     let consumers = projection::read_models::consumers(&session);
-    let owned = watch::Sender::<BTreeSet<u32>>::default();
+    let owned = watch::Sender::<BTreeSet<Slot>>::default();
     let slots = owned.subscribe();
     let scanned: OwnedSlots = Arc::new(move || slots.borrow().clone());
     let letters = LetterBox::open(session.clone(), cdc.blocked_aggregates_max).await?;
@@ -67,17 +67,6 @@ async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
     let audited = move || slots();
     let audit_deps =
         AuditDeps { session: session.clone(), settings, config: audit, owned: audited };
-    let scan = ScannerDeps {
-        session: Arc::clone(&session),
-        keyspace: scylla.keyspace.clone(),
-        group: GROUP,
-        consumers: consumers.clone(),
-        owned: scanned,
-        aggregates: domain::AGGREGATES,
-        letters: letters.clone(),
-        settings,
-        config: scanner,
-    };
     let deps = GroupDeps {
         session,
         keyspace: scylla.keyspace,
@@ -89,6 +78,12 @@ async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
         leases,
         owned,
         readiness: process.readiness(),
+    };
+    let scan = ScannerDeps {
+        group: deps.clone(),
+        owned: scanned,
+        aggregates: domain::AGGREGATES,
+        config: scanner,
     };
     // One unit: leases, readers and lanes fall together, and the next start is a new member of the
     // group under a new name, which waits for the old one's leases to expire.

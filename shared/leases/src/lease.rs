@@ -7,6 +7,7 @@ use runtime::test_hooks::defect;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::ids::{Epoch, Slot};
 use crate::row::SlotState;
 
 /// What its holder may do with a slot.
@@ -25,8 +26,8 @@ pub enum Phase {
 /// A lease from the take of its slot to the end.
 #[derive(Debug)]
 pub(crate) struct Lease {
-    pub(crate) slot: u32,
-    pub(crate) epoch: i64,
+    pub(crate) slot: Slot,
+    pub(crate) epoch: Epoch,
     /// The row as it was stored last; locked while a change of it is on its way, for every change is
     /// conditional on the one before.
     pub(crate) row: tokio::sync::Mutex<SlotState>,
