@@ -24,7 +24,7 @@ use crate::store::{LetterStore, Strength};
 use crate::target::Target;
 use cdc::{ErrorClass, EventError, LetterState, MayBegin, Refusal, ReplayError, StoreError};
 use runtime::chain;
-use runtime::test_hooks::{crash_point, defect};
+use runtime::test_hooks::crash_point;
 use tracing::{debug, error, info, warn};
 
 /// Why an attempt could not be made or written down.
@@ -93,11 +93,8 @@ impl Attempt<'_> {
         if begun.state == LetterState::Parked {
             return Ok(Ended::Settled);
         }
-        if !defect("dlq-release-first") {
-            match self.to_tail(&begun).await? {
-                Ok(()) => {}
-                Err(ended) => return Ok(ended),
-            }
+        if let Err(ended) = self.to_tail(&begun).await? {
+            return Ok(ended);
         }
         let released = begun.released();
         if self.replace(&begun, &released).await?.is_err() {
@@ -143,11 +140,8 @@ impl Attempt<'_> {
 
     /// Everything up to the tail, again: then nothing is left for the letter.
     async fn finish(&self, released: &Letter) -> Result<Ended, AttemptError> {
-        if !defect("dlq-one-look") {
-            match self.to_tail(released).await? {
-                Ok(()) => {}
-                Err(ended) => return Ok(ended),
-            }
+        if let Err(ended) = self.to_tail(released).await? {
+            return Ok(ended);
         }
         let stored = Stored::Letter(released.clone());
         let removed = change::make(self.store, Change::Remove(&stored)).await?;

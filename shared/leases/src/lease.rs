@@ -3,7 +3,6 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use runtime::test_hooks::defect;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -34,8 +33,6 @@ pub(crate) struct Lease {
     /// Cancelled when the lease ends, however.
     pub(crate) ended: CancellationToken,
     view: Mutex<View>,
-    /// The checkpoint with which it was taken.
-    pub(crate) taken_at_us: Option<i64>,
 }
 
 #[derive(Debug)]
@@ -63,7 +60,6 @@ impl Lease {
         Self {
             slot: state.slot,
             epoch: state.epoch,
-            taken_at_us: state.checkpoint_us,
             row: tokio::sync::Mutex::new(state),
             ended: CancellationToken::new(),
             view: Mutex::new(view),
@@ -85,16 +81,13 @@ impl Lease {
     /// When the last applied renewal was sent, and until when work may go on.
     pub(crate) fn times(&self) -> (Instant, Instant) {
         let view = self.view();
-        if defect("no-lease-fence") {
-            return (view.renewed, Instant::now() + Duration::from_secs(3_600));
-        }
         (view.renewed, view.until)
     }
 
     /// Whether the time to work on it is over. Once it is, it stays so: [`Self::renewed`] comes too
     /// late then.
     pub(crate) fn is_over(&self) -> bool {
-        !defect("no-lease-fence") && Instant::now() >= self.view().until
+        Instant::now() >= self.view().until
     }
 
     /// Whether something of the slot may begin now.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::future::join_all;
-use runtime::test_hooks::{crash_point, defect};
+use runtime::test_hooks::crash_point;
 use runtime::{Readiness, chain};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -245,10 +245,7 @@ impl Shared {
     /// Shows that this process is at work on the slot.
     pub(crate) async fn renew(&self, lease: &Arc<Lease>) -> Result<(), SlotError> {
         let mut row = lease.row.lock().await;
-        let mut to = row.renewed(self.owner);
-        if defect("delayed-renewal-moves-checkpoint-back") {
-            to.checkpoint_us = lease.taken_at_us;
-        }
+        let to = row.renewed(self.owner);
         self.change(lease, &mut row, to).await
     }
 

@@ -6,7 +6,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::try_join_all;
 use runtime::session::{serial_read, was_applied};
-use runtime::test_hooks::defect;
 use runtime::{Backoff, BackoffConfig, chain};
 use scylla::client::session::Session;
 use scylla::response::query_result::QueryResult;
@@ -89,11 +88,6 @@ impl Table {
 
     async fn send(&self, from: &SlotState, to: &SlotState) -> Result<QueryResult, SlotError> {
         let what = || format!("change slot {} of {}", from.slot, self.group);
-        let condition = if defect("no-lease-fence") {
-            self.find(from.slot).await?.map_or(NEVER, |now| (now.epoch, now.revision))
-        } else {
-            (from.epoch, from.revision)
-        };
         let values = (
             to.owner.map(|owner| owner.0),
             to.epoch.0,
@@ -105,8 +99,8 @@ impl Table {
             to.generation_ms.map(CqlTimestamp),
             &self.group,
             from.slot.column(),
-            condition.0.0,
-            condition.1.0,
+            from.epoch.0,
+            from.revision.0,
         );
         self.run(&self.statements.change, values, what).await
     }

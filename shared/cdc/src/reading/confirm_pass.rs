@@ -34,7 +34,6 @@ use futures::future::{BoxFuture, join_all};
 use futures::stream::FuturesUnordered;
 use leases::{Epoch, Slot};
 use runtime::chain;
-use runtime::test_hooks::defect;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -293,9 +292,6 @@ impl ConfirmPass {
         for slot in slots {
             work.entry(*slot).or_default().reached.push((generation.start, window.to));
         }
-        if defect("confirm-pass-off") {
-            return Ok(());
-        }
         let of = Slots::some(self.reading.around.slots, slots.iter().copied());
         for chunk in &generation.chunks {
             let mut next = None;
@@ -331,9 +327,6 @@ impl ConfirmPass {
         let Reading { around, sequencer, .. } = self.reading.clone();
         self.settling.push(Box::pin(async move {
             let Work { reached, found } = work;
-            if is_due && defect("checkpoint-before-apply") {
-                checkpoints::save(&around.leases, slot, checkpoint).await.map_err(|_| Stopped)?;
-            }
             sequencer.settle_all(found.into_values()).await?;
             let save = || checkpoints::save(&around.leases, slot, checkpoint);
             let stored = if is_due { Some(save().await) } else { None };

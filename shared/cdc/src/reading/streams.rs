@@ -16,7 +16,6 @@ use crate::retries::Retries;
 use crate::source::GenerationSource;
 use crate::surroundings::Surroundings;
 use leases::Slot;
-use runtime::test_hooks::defect;
 use scylla_cdc::cdc_types::StreamID;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -117,8 +116,7 @@ impl Reader {
     /// Lets go of generations that every slot is past.
     pub(super) fn retire(&mut self) {
         while let [old, next, ..] = self.following.as_slice()
-            && (self.confirm.is_past(old.active.start, next.active.start)
-                || defect("old-streams-dropped"))
+            && self.confirm.is_past(old.active.start, next.active.start)
         {
             info!(generation = %old.active.start, "generation of CDC streams is done");
             old.stop.cancel();
