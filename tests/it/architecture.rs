@@ -14,70 +14,71 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("event-store", &["kernel", "leases", "runtime"]),
     ("cdc", &["kernel", "event-store", "leases", "runtime"]),
     ("dead-letter", &["event-store", "cdc", "kernel", "leases", "runtime"]),
-    ("projection", &["domain", "kernel", "event-store", "cdc", "leases", "runtime"]),
-    ("messaging", &["kernel", "event-store", "cdc", "leases", "reloaded", "runtime"]),
-    ("embedded-scylla", &["reloaded"]),
-    ("command-api", &["domain", "kernel", "event-store", "runtime"]),
+    ("projection", &["event-store", "cdc", "kernel", "leases", "runtime"]),
+    ("messaging", &["cdc", "kernel", "reloaded", "runtime"]),
+    ("application", &["kernel", "projection"]),
+    // The shop beside its aggregates. Nothing above names either of them.
+    ("read-models", &["application", "domain", "kernel", "projection", "runtime"]),
     (
-        "projection-worker",
-        &["cdc", "dead-letter", "domain", "event-store", "leases", "projection", "runtime"],
-    ),
-    (
-        "outbox-relay",
-        &["cdc", "dead-letter", "domain", "event-store", "leases", "messaging", "runtime"],
-    ),
-    (
-        "dlq-retrier",
+        "processes",
         &[
+            "application",
             "cdc",
+            "database",
             "dead-letter",
-            "domain",
             "event-store",
-            "leases",
-            "messaging",
-            "projection",
-            "runtime",
-        ],
-    ),
-    ("query-api", &["domain", "kernel", "event-store", "projection", "runtime"]),
-    (
-        "esctl",
-        &[
-            "domain",
             "kernel",
-            "cdc",
-            "dead-letter",
-            "event-store",
             "leases",
             "messaging",
             "projection",
             "runtime",
         ],
     ),
+    ("embedded-scylla", &["reloaded"]),
+    ("command-api", &["domain", "event-store", "kernel", "runtime"]),
+    ("projection-worker", &["processes", "read-models"]),
+    ("outbox-relay", &["processes", "read-models"]),
+    ("dlq-retrier", &["processes", "read-models"]),
+    ("query-api", &["domain", "event-store", "kernel", "projection", "read-models", "runtime"]),
+    ("esctl", &["processes", "read-models"]),
     // The workers are its children, not its crates.
-    ("dev-stack", &["messaging", "runtime"]),
-    ("system-tests", &["dev-stack", "kernel", "event-store", "messaging"]),
+    ("local-stack", &["kernel", "messaging", "runtime"]),
+    ("dev-stack", &["domain", "local-stack", "messaging", "runtime"]),
+    ("system-tests", &["dev-stack", "domain", "kernel", "event-store", "local-stack", "messaging"]),
     // Models of the protocols, not of the code.
     ("protocol-models", &[]),
 ];
 
-/// Only tests may link the engine into their own process.
-const DEV_ONLY: &str = "embedded-scylla";
+/// Tests may link the embedded engine into their own process, and fill its tables with what they look for.
+fn may_in_tests(name: &str, on: &str) -> bool {
+    let of_tables = ["cdc", "domain", "event-store", "kernel", "leases", "runtime"];
+    on == "embedded-scylla" || ["esctl", "read-models"].contains(&name) && of_tables.contains(&on)
+}
 
 /// Heavy dependencies and the only crates that may name them.
 const HEAVY: &[(&str, &[&str])] = &[
     ("rdkafka", &["messaging"]),
-    ("tansu-broker", &["dev-stack"]),
-    ("tansu-storage", &["dev-stack"]),
-    ("libsql", &["dev-stack"]),
+    ("tansu-broker", &["local-stack"]),
+    ("tansu-storage", &["local-stack"]),
+    ("libsql", &["local-stack"]),
     ("fjall", &["embedded-scylla"]),
     ("scylla-cdc", &["cdc", "embedded-scylla", "system-tests"]),
     ("stateright", &["protocol-models"]),
     ("opentelemetry-otlp", &["runtime"]),
     // Both ends of an encrypted connection, and nobody in between.
-    ("rustls", &["embedded-scylla", "runtime"]),
+    ("rustls", &["database", "embedded-scylla", "runtime"]),
     ("tokio-rustls", &["embedded-scylla", "runtime"]),
-    ("rcgen", &["embedded-scylla", "messaging", "runtime", "system-tests"]),
+    ("rcgen", &["database", "embedded-scylla", "messaging", "runtime", "system-tests"]),
+    ("axum", &["command-api", "embedded-scylla", "http-server", "query-api"]),
+    ("tower-http", &["command-api", "query-api"]),
+    ("governor", &["http-server"]),
+];
+
+/// Workers, and what none of their dependencies may bring along.
+const WITHOUT: &[(&str, &[&str])] = &[
+    ("projection-worker", &["axum", "tower-http", "governor", "rdkafka"]),
+    ("outbox-relay", &["axum", "tower-http", "governor"]),
+    ("dlq-retrier", &["axum", "tower-http", "governor"]),
 ];
 
 #[test]
@@ -103,7 +104,8 @@ fn crates_depend_only_on_what_the_table_allows() {
             let on = dependency["name"].as_str().expect("a name");
             let for_tests = dependency["kind"] == "dev";
             let ours = allowed.contains_key(on);
-            if ours && !may.contains(&on) && !(for_tests && on == DEV_ONLY) {
+            let is_allowed = may.contains(&on) || for_tests && may_in_tests(name, on);
+            if ours && !is_allowed {
                 wrong.push(format!("{name} must not depend on {on}"));
             }
             if HEAVY.iter().any(|(heavy, by)| *heavy == on && !by.contains(&name)) {
@@ -114,12 +116,29 @@ fn crates_depend_only_on_what_the_table_allows() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+#[test]
+fn a_worker_builds_no_http_server_and_only_who_publishes_builds_a_producer() {
+    let mut wrong = Vec::new();
+    for (worker, without) in WITHOUT {
+        let built = tree("{p}", &["--edges", "normal", "--package", worker]);
+        let names: BTreeSet<_> = built.iter().filter_map(|line| line.split(' ').next()).collect();
+        assert!(names.contains("tokio"), "{worker}: {names:?}");
+        let there = without.iter().filter(|name| names.contains(*name));
+        wrong.extend(there.map(|name| format!("{worker} builds {name}")));
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
 /// The dependencies of a selection of packages, each with the features that it is built with. Some are
 /// built twice: for programs, and for what runs while they are built.
 fn built_with(selection: &[&str]) -> BTreeSet<String> {
+    tree("{p} with {f}", &[&["--edges", "normal,build"], selection].concat())
+}
+
+/// What `cargo tree` prints, each line once.
+fn tree(format: &str, selection: &[&str]) -> BTreeSet<String> {
     let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["tree", "--offline", "--locked", "--edges", "normal,build", "--prefix", "none"])
-        .args(["--format", "{p} with {f}"])
+        .args(["tree", "--offline", "--locked", "--prefix", "none", "--format", format])
         .args(selection)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()

@@ -1,8 +1,10 @@
 //! The configuration of this process.
 
+use database::ScyllaConfig;
 use event_store::EventStoreConfig;
+use http_server::HttpConfig;
+use runtime::BreakerConfig;
 use runtime::config::{BadValue, Configuration};
-use runtime::{BreakerConfig, HttpConfig, ScyllaConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::num::NonZeroU32;

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use std::fmt::Write;
 use uuid::Uuid;
 
-pub(crate) use runtime::http::context::parse_id;
+pub(crate) use http_server::context::parse_id;
 
 /// The namespace of command ids.
 const COMMANDS: Uuid = Uuid::from_u128(0x7c1b_9a52_6c0f_4d0e_9b7e_3f0a_51d2_c8e4);

@@ -13,8 +13,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Json, Router};
 use event_store::{Effect, LookUp};
+use http_server::context::RequestContext;
 use kernel::Version;
-use runtime::http::context::RequestContext;
 use serde::Serialize;
 use uuid::Uuid;
 

@@ -1,6 +1,6 @@
 //! HTTP commands in, events out.
 //!
-//! The life of a request: [`runtime::http::context`] gives it a correlation id and turns every refusal into a
+//! The life of a request: [`http_server::context`] gives it a correlation id and turns every refusal into a
 //! problem document; [`resource`] reads id, [`headers`] and [`body`], parses it strictly ([`json`]),
 //! checks its values ([`orders`], [`customers`]), names the command ([`identity`]) and hands it to
 //! the event store, which answers as soon as the events are facts.
@@ -22,8 +22,10 @@ mod orders;
 mod problem;
 
 use crate::config::Config;
+use database::Database;
 use event_store::EventStore;
-use runtime::{HttpServer, Process};
+use http_server::{HttpServer, TakenPort};
+use runtime::Process;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -33,13 +35,13 @@ fn main() -> ExitCode {
 
 async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
     let Config { scylla, http, breaker, requests, event_store } = process.config.clone();
-    let port = process.take_http(&http)?;
-    let session = process.scylla(&scylla).await?;
-    let settings = process.wait_for_schema(&session, &[event_store::MIGRATIONS]).await?;
-    let store = EventStore::open(session, event_store, &settings).await?;
-    let breaker = process.database_breaker(breaker);
+    let port = TakenPort::take(&http)?;
+    let database = Database::connect(&process, &scylla).await?;
+    let settings = database.wait_for_schema(&mut process, &[event_store::MIGRATIONS]).await?;
+    let store = EventStore::open(database.session(), event_store, &settings).await?;
+    let breaker = database.breaker(breaker);
     let router = routes::router(store.clone(), &http, &requests, breaker);
-    let listener = process.listen_http(port)?;
+    let listener = port.listen(&process)?;
     let server = HttpServer::new(listener, router, http, process.shutdown())?;
     let served = store.clone();
     process.child("http", move || {

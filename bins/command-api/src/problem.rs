@@ -7,9 +7,9 @@ use event_store::{BusyReason, Effect, ExecuteError};
 use kernel::{DomainError, RefusalKind};
 use std::time::Duration;
 
-use runtime::http::admission::Refused;
+use http_server::admission::Refused;
 
-pub(crate) use runtime::Problem;
+pub(crate) use http_server::Problem;
 
 /// When another try is worth it, where nobody knows better.
 const SOON: Duration = Duration::from_secs(1);

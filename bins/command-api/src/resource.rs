@@ -19,9 +19,9 @@ use domain::ValueError;
 use event_store::{
     CommandRequest, Effect, EventStore, ExecuteError, LookUp, Outcome, StoredEventRef,
 };
+use http_server::admission::{Admission, Place};
+use http_server::context::RequestContext;
 use kernel::{Aggregate, DomainError, Version};
-use runtime::http::admission::{Admission, Place};
-use runtime::http::context::RequestContext;
 use runtime::test_hooks::defect;
 use serde::Serialize;
 use serde::de::DeserializeOwned;

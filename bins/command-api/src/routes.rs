@@ -10,9 +10,10 @@ use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use domain::{Customer, Order};
 use event_store::Effect;
-use runtime::http::admission::Admission;
-use runtime::http::context::{Terms, in_context};
-use runtime::{Breaker, HttpConfig};
+use http_server::HttpConfig;
+use http_server::admission::Admission;
+use http_server::context::{Terms, in_context};
+use runtime::Breaker;
 use std::any::Any;
 use tower_http::catch_panic::CatchPanicLayer;
 

@@ -8,9 +8,10 @@ use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::MethodRouter;
-use runtime::http::admission::Admission;
-use runtime::http::context::RequestContext;
-use runtime::{Breaker, HttpConfig};
+use http_server::HttpConfig;
+use http_server::admission::Admission;
+use http_server::context::RequestContext;
+use runtime::Breaker;
 use std::time::Instant;
 use uuid::Uuid;
 

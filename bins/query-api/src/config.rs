@@ -1,7 +1,9 @@
 //! The configuration of this process.
 
+use database::ScyllaConfig;
+use http_server::HttpConfig;
+use runtime::BreakerConfig;
 use runtime::config::{BadValue, Configuration};
-use runtime::{BreakerConfig, HttpConfig, ScyllaConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

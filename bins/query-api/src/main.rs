@@ -1,6 +1,6 @@
 //! Reads over HTTP: read models, lists, histories.
 //!
-//! The life of a request: [`runtime::http::context`] gives it a correlation id, [`bounds`] a place
+//! The life of a request: [`http_server::context`] gives it a correlation id, [`bounds`] a place
 //! and a time, [`routes`] reads what it asks for and asks the read models or the event store,
 //! [`views`] has the JSON of the answer, [`problem`] that of a refusal.
 
@@ -15,9 +15,11 @@ mod metrics;
 
 use crate::config::Config;
 use anyhow::Context;
+use database::Database;
 use event_store::EventReader;
-use projection::queries::Queries;
-use runtime::{HttpServer, Process};
+use http_server::{HttpServer, TakenPort};
+use read_models::queries::Queries;
+use runtime::Process;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -27,17 +29,19 @@ fn main() -> ExitCode {
 
 async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
     let Config { scylla, http, breaker, queries } = process.config.clone();
-    let port = process.take_http(&http)?;
-    let session = process.scylla(&scylla).await?;
-    process.wait_for_schema(&session, &[event_store::MIGRATIONS, projection::MIGRATIONS]).await?;
+    let port = TakenPort::take(&http)?;
+    let database = Database::connect(&process, &scylla).await?;
+    let schema = [event_store::MIGRATIONS, read_models::READ_MODELS.migrations()];
+    database.wait_for_schema(&mut process, &schema).await?;
+    let session = database.session();
     let timeout = http.request_timeout();
     let state = routes::State {
         queries: Queries::open(Arc::clone(&session)).await.context("prepare the queries")?,
         events: EventReader::open(session, timeout).await.context("prepare the histories")?,
         config: queries,
     };
-    let listener = process.listen_http(port)?;
-    let breaker = process.database_breaker(breaker);
+    let listener = port.listen(&process)?;
+    let breaker = database.breaker(breaker);
     let router = routes::router(state, &http, breaker);
     let server = HttpServer::new(listener, router, http, process.shutdown())?;
     process.child("http", move || {

@@ -2,12 +2,12 @@
 
 use axum::http::StatusCode;
 use event_store::ReadError;
-use projection::queries::QueryError;
-use runtime::http::admission::Refused;
+use http_server::admission::Refused;
+use projection::QueryError;
 use std::time::Duration;
 use uuid::Uuid;
 
-pub(crate) use runtime::Problem;
+pub(crate) use http_server::Problem;
 
 /// When another try is worth it.
 const SOON: Duration = Duration::from_secs(1);

@@ -16,6 +16,7 @@ pub(crate) use tables::{CatchUps, Cursors};
 use crate::consumer::ErrorClass;
 use crate::error::StoreError;
 use crate::source::NextPage;
+use database::error_class;
 use futures::TryStreamExt;
 use scylla::client::session::Session;
 use scylla::deserialize::row::DeserializeRow;
@@ -28,7 +29,7 @@ use std::error::Error;
 
 /// A request that failed.
 pub(crate) fn failed(what: impl Into<String>, error: ExecutionError) -> StoreError {
-    StoreError::new(ErrorClass::of_request(&error), what, error)
+    StoreError::new(error_class::of_request(&error), what, error)
 }
 
 /// An answer that does not have the form that the statement asks for.
@@ -42,7 +43,7 @@ pub(crate) fn misread(
 /// Prepares a statement that may be sent twice without harm.
 pub(crate) async fn prepare(session: &Session, cql: &str) -> Result<PreparedStatement, StoreError> {
     let mut statement = session.prepare(cql).await.map_err(|error| {
-        StoreError::new(ErrorClass::of_prepare(&error), format!("prepare {cql:?}"), error)
+        StoreError::new(error_class::of_prepare(&error), format!("prepare {cql:?}"), error)
     })?;
     statement.set_is_idempotent(true);
     Ok(statement)

@@ -17,9 +17,10 @@ use crate::reading::{
 use crate::retries::Retries;
 use crate::source::{Fence, GenerationSource};
 use crate::surroundings::Surroundings;
+use database::Settings;
 use futures::future::BoxFuture;
 use leases::{LeaseConfig, Leases, Slot};
-use runtime::{Readiness, Settings};
+use runtime::Readiness;
 use scylla::client::session::Session;
 use std::collections::BTreeSet;
 use std::sync::Arc;

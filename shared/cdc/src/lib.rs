@@ -48,9 +48,8 @@ pub use reading::generation::slot_of;
 pub use runtime::{ErrorClass, Target};
 pub use scanner::{OwnedSlots, ScannerConfig, ScannerDeps, run_scanner};
 
+use ::database::{Migration, MigrationSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-
-use runtime::{Migration, MigrationSet};
 
 /// The tables of this crate.
 pub const MIGRATIONS: MigrationSet = MigrationSet {

@@ -10,6 +10,7 @@ mod aggregate;
 mod aggregates;
 pub mod codec;
 mod event;
+mod events;
 pub mod testing;
 
 pub use aggregate::{Aggregate, Decision, DecisionContext, DomainError, RefusalKind};

@@ -3,7 +3,7 @@
 
 use super::*;
 use futures::poll;
-use runtime::http::principals::PrincipalsConfig;
+use http_server::principals::PrincipalsConfig;
 use std::time::Duration;
 use tokio::time::Instant;
 

@@ -3,7 +3,8 @@
 use super::*;
 use axum::body::Bytes;
 use futures::{StreamExt, stream};
-use runtime::{CancellationToken, HttpServer};
+use http_server::HttpServer;
+use runtime::CancellationToken;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

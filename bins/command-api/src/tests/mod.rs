@@ -16,7 +16,8 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
-use runtime::{Breaker, BreakerConfig, HttpConfig, Target};
+use http_server::HttpConfig;
+use runtime::{Breaker, BreakerConfig};
 use serde_json::{Value, json};
 use std::num::NonZeroU32;
 use tower::ServiceExt;
@@ -55,7 +56,7 @@ impl Server {
 
     fn bounded(http: &HttpConfig, limits: &RequestLimits) -> Self {
         let store = FakeStore::default();
-        let breaker = Breaker::new(Target::Database, BreakerConfig::default(), None);
+        let breaker = Breaker::new(database::TARGET, BreakerConfig::default(), None);
         Self { router: routes::router(store.clone(), http, limits, breaker), store }
     }
 

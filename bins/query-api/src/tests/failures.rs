@@ -5,7 +5,7 @@ use crate::bounds::Bounds;
 use crate::metrics::QUERY_DURATION;
 use axum::middleware::from_fn_with_state;
 use axum::routing::get;
-use runtime::http::context::{Terms, in_context};
+use http_server::context::{Terms, in_context};
 use tokio::sync::Semaphore;
 
 #[tokio::test]

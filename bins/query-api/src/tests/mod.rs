@@ -10,12 +10,16 @@ use crate::routes;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
+use database::schema::{ApplyConfig, KeyspaceConfig, SettingsConfig, apply};
+use database::schema::{ApplyConfig, KeyspaceConfig, SettingsConfig, apply};
+use database::{ScyllaConfig, Settings};
+use database::{ScyllaConfig, Settings};
 use embedded_scylla::server::{Server, ServerConfig};
 use event_store::EventReader;
 use http_body_util::BodyExt;
-use projection::queries::Queries;
-use runtime::schema::{ApplyConfig, KeyspaceConfig, SettingsConfig, apply};
-use runtime::{Breaker, BreakerConfig, HttpConfig, ScyllaConfig, Settings, Target};
+use http_server::HttpConfig;
+use read_models::queries::Queries;
+use runtime::{Breaker, BreakerConfig, Target};
 use scylla::client::session::Session;
 use serde_json::Value;
 use std::num::{NonZeroU32, NonZeroU64};
@@ -45,7 +49,7 @@ fn http() -> HttpConfig {
 }
 
 fn breaker() -> Breaker {
-    Breaker::new(Target::Database, BreakerConfig::default(), None)
+    Breaker::new(database::TARGET, BreakerConfig::default(), None)
 }
 
 /// The routes over a database of their own.
@@ -73,7 +77,7 @@ impl Api {
             settings: SettingsConfig { slots: 4, safety_interval_ms: 10_000 },
             claim_timeout: Duration::from_secs(10),
         };
-        let sets = [event_store::MIGRATIONS, projection::MIGRATIONS];
+        let sets = [event_store::MIGRATIONS, read_models::READ_MODELS.migrations()];
         let applied = apply(&session, "query_test", &migrate, &sets).await.expect("migrate");
         let session = Arc::new(session);
         let queries = Queries::open(Arc::clone(&session)).await.expect("prepare");

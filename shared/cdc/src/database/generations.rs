@@ -9,7 +9,7 @@ use crate::log_time::LogTime;
 use crate::reading::generation::StreamRange;
 use crate::source::GenerationSource;
 use async_trait::async_trait;
-use runtime::session::distributed_read;
+use database::session::distributed_read;
 use scylla::client::session::Session;
 use scylla::serialize::row::SerializeRow;
 use scylla::statement::prepared::PreparedStatement;

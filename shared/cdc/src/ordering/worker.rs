@@ -11,7 +11,7 @@ use crate::{lock, metrics};
 use futures::FutureExt;
 use kernel::Version;
 use runtime::test_hooks::crash_point;
-use runtime::{Backoff, Pass, RetryBudget, Target, chain};
+use runtime::{Backoff, Pass, RetryBudget, chain};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -187,7 +187,7 @@ impl Worker {
         let target = match step {
             Step::Handle { .. } if !self.is_wanted(key, step) => return None,
             Step::Handle { .. } => self.consumer(key).target(),
-            _ => Target::Database,
+            _ => database::TARGET,
         };
         let breaker = self.around.breakers.of(target);
         if stop.is_cancelled() {

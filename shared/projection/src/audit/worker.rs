@@ -7,11 +7,13 @@
 use super::{Audit, Drift};
 use crate::metrics::{AUDITED, DRIFT};
 use crate::projector::consumer_of;
+use crate::read_model::ReadModels;
 use cdc::{Handled, StoreError};
+use database::Settings;
 use event_store::audit::{AuditError, AuditReader, NextPage};
 use kernel::Version;
 use leases::Slot;
-use runtime::{Backoff, BackoffConfig, CancellationToken, Settings, chain};
+use runtime::{Backoff, BackoffConfig, CancellationToken, chain};
 use schemars::JsonSchema;
 use scylla::client::session::Session;
 use serde::{Deserialize, Serialize};
@@ -60,6 +62,8 @@ impl Default for AuditConfig {
 pub struct AuditDeps<F> {
     /// A connection that uses the keyspace; the schema must be complete.
     pub session: Arc<Session>,
+    /// What is compared.
+    pub read_models: ReadModels,
     /// What all processes agree on.
     pub settings: Settings,
     /// Pace and bounds.
@@ -92,7 +96,7 @@ async fn audit<F: Fn() -> BTreeSet<Slot> + Send>(deps: AuditDeps<F>) {
             Err(error) => pause(&mut backoff, error.as_ref()).await,
         }
     };
-    let audit = Audit::new(deps.session.clone(), reader.clone());
+    let audit = Audit::new(deps.session.clone(), reader.clone(), deps.read_models);
     for (projection, _) in audit.tables() {
         // So that the series is there before the first drift.
         DRIFT.with_label_values(&[projection]);
