@@ -230,7 +230,7 @@ async fn slots_are_listed_with_their_lag() {
     let (running, until) = (leases.clone(), stop.clone());
     agent.spawn(async move { running.run(&until).await });
     slots.wait_for(|slots| slots.len() == 2).await.expect("taken");
-    leases.save_checkpoint(1, 1_700_000_000_000_000, Some(5)).await.expect("save");
+    leases.save_checkpoint(leases::Slot(1), 1_700_000_000_000_000, Some(5)).await.expect("save");
     let lines = database.esctl(&["slots", "list", "-o", "json"]).await.expect(0).json();
     assert_eq!(lines.len(), 2);
     assert_eq!((&lines[0]["slot"], &lines[0]["checkpoint"]), (&0.into(), &Value::Null));

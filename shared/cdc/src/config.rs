@@ -9,6 +9,11 @@ use std::time::Duration;
 /// More than anybody can hold in memory, and within what semaphores can count.
 const IN_MEMORY_MAX: usize = 1 << 30;
 
+/// So many milliseconds, as the keys of the configuration count.
+pub(crate) fn millis(count: u64) -> Duration {
+    Duration::from_millis(count)
+}
+
 /// How announced events are read from the CDC log: paces and bounds.
 ///
 /// What a file leaves out has the value of [`Default`].
@@ -161,45 +166,9 @@ impl CdcConfig {
         check().map_err(|bad| bad.within("cdc"))
     }
 
-    pub(crate) fn busy_interval(&self) -> Duration {
-        Duration::from_millis(self.busy_interval_ms)
-    }
-
-    pub(crate) fn busy_linger(&self) -> Duration {
-        Duration::from_millis(self.busy_linger_ms)
-    }
-
-    pub(crate) fn overlap(&self) -> Duration {
-        Duration::from_millis(self.overlap_ms)
-    }
-
-    pub(crate) fn look_back_interval(&self) -> Duration {
-        Duration::from_millis(self.look_back_interval_ms)
-    }
-
-    pub(crate) fn look_back(&self) -> Duration {
-        Duration::from_millis(self.look_back_ms)
-    }
-
-    pub(crate) fn confirm_interval(&self) -> Duration {
-        Duration::from_millis(self.confirm_interval_ms)
-    }
-
-    pub(crate) fn checkpoint_interval(&self) -> Duration {
-        Duration::from_millis(self.checkpoint_interval_ms)
-    }
-
-    pub(crate) fn generation_interval(&self) -> Duration {
-        Duration::from_millis(self.generation_interval_ms)
-    }
-
     /// At least four readings per safety interval, so that a jump is seen in time.
     pub(crate) fn clock_interval(&self, safety_interval: Duration) -> Duration {
-        Duration::from_millis(self.clock_interval_ms).min(safety_interval / 4)
-    }
-
-    pub(crate) fn window_max(&self) -> Duration {
-        Duration::from_millis(self.window_ms_max)
+        millis(self.clock_interval_ms).min(safety_interval / 4)
     }
 
     /// Older than this a checkpoint is not to be trusted: rows after it may have expired.

@@ -1,7 +1,7 @@
-//! Why a group of consumers had to stop.
+//! Why a group of consumers had to stop, and why an event could not be handled.
 
-use crate::consumer::HandleError;
-use kernel::RecordedEvent;
+use crate::consumer::{ErrorClass, HandleError};
+use kernel::{RecordedEvent, Version};
 use runtime::config::BadValue;
 use runtime::telemetry::about;
 use runtime::traces;
@@ -9,7 +9,57 @@ use std::fmt;
 use tracing::Span;
 use uuid::Uuid;
 
-/// Why a group stopped without being asked to. The checkpoint and the cursors stay before whatever
+/// Why a table, the log or a clock could not be read, or a table not written.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}")]
+pub struct StoreError {
+    /// What to do about it. Poison is a row of an event that cannot be read.
+    pub class: ErrorClass,
+    /// What was being done, to what.
+    pub what: String,
+    /// The cause.
+    #[source]
+    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl StoreError {
+    /// With its cause.
+    pub fn new(
+        class: ErrorClass,
+        what: impl Into<String>,
+        cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self { class, what: what.into(), source: Some(cause.into()) }
+    }
+
+    /// Something that is not there yet; it may come.
+    pub(crate) fn missing(what: impl Into<String>) -> Self {
+        Self { class: ErrorClass::Transport, what: what.into(), source: None }
+    }
+}
+
+/// Why an event was not handled.
+#[derive(Debug, thiserror::Error)]
+pub enum EventError {
+    /// Its consumer cannot handle it.
+    #[error(transparent)]
+    Consumer(#[from] HandleError),
+    /// The ledger, the cursors or the letters say no, or nothing.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl EventError {
+    /// What to do about it.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Consumer(error) => error.class,
+            Self::Store(error) => error.class,
+        }
+    }
+}
+
+/// Why a group stopped without being asked to. The checkpoint and the cursors stay before what
 /// could not be done.
 #[derive(Debug, thiserror::Error)]
 pub enum GroupError {
@@ -36,7 +86,7 @@ pub enum GroupError {
         event: Box<EventName>,
         /// Why.
         #[source]
-        source: HandleError,
+        source: EventError,
     },
     /// The work for a consumer panicked, outside of the consumer itself.
     #[error("the work for consumer {consumer} panicked at {event}")]
@@ -53,7 +103,7 @@ pub enum GroupError {
         doing: &'static str,
         /// Why.
         #[source]
-        source: HandleError,
+        source: StoreError,
     },
 }
 
@@ -67,7 +117,7 @@ pub struct EventName {
     /// Its aggregate.
     pub aggregate_id: Uuid,
     /// Its version.
-    pub version: u64,
+    pub version: Version,
     /// The request that brought it about, when it could be read.
     pub origin: Option<Origin>,
 }
@@ -97,13 +147,13 @@ impl EventName {
             event_id: Some(event.event_id),
             event_type: Some(event.event_type.clone()),
             aggregate_id: event.aggregate_id,
-            version: event.version.0,
+            version: event.version,
             origin: Some(Origin::of(event)),
         }
     }
 
     /// The name of an event of which nothing else is known.
-    pub fn unread(aggregate_id: Uuid, version: u64) -> Self {
+    pub fn unread(aggregate_id: Uuid, version: Version) -> Self {
         Self { event_id: None, event_type: None, aggregate_id, version, origin: None }
     }
 

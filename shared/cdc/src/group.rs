@@ -1,34 +1,32 @@
 //! A group of consumers in one process, from its start to its end.
 
-use crate::admission::Admissions;
 use crate::breakers::Breakers;
-use crate::catch_up::CatchUp;
-use crate::checkpoints::{Checkpoints, failed as slots_failed};
-use crate::clock::DatabaseClock;
-use crate::config::CdcConfig;
-use crate::confirm_pass::ConfirmParts;
-use crate::consumer::{ChangeConsumer, ErrorClass, HandleError};
+use crate::config::{CdcConfig, millis};
+use crate::consumer::ChangeConsumer;
 use crate::database::{CatchUps, Cursors, Ledger, OutboxLog, generations_of};
-use crate::error::GroupError;
-use crate::fast_pass::FastPass;
-use crate::generation::Generation;
+use crate::error::{GroupError, StoreError};
 use crate::letters::Letters;
-use crate::reader::{Ended, Reader, ReaderParts, database};
-use crate::sequencer::{Parts, Sequencer};
-use crate::source::{CatchUpStore, CursorStore, EventSource, GenerationSource, LogSource};
+use crate::ordering::Sequencer;
+use crate::reading::{
+    Reading,
+    checkpoints::failed as slots_failed,
+    clock::DatabaseClock,
+    generation::Generation,
+    reader::{Ended, Reader, database},
+};
+use crate::retries::Retries;
+use crate::source::{Fence, GenerationSource};
+use crate::surroundings::Surroundings;
 use database::Settings;
-use event_store::EventReader;
 use futures::future::BoxFuture;
-use leases::{LeaseConfig, LeaseStore, Leases};
-use runtime::{Backoff, BackoffConfig, Readiness, chain};
+use leases::{LeaseConfig, Leases, Slot};
+use runtime::Readiness;
 use scylla::client::session::Session;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
-use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 /// What a group needs. A clone is for another start of it.
 #[derive(Clone)]
@@ -50,32 +48,10 @@ pub struct GroupDeps {
     /// Terms of the leases.
     pub leases: LeaseConfig,
     /// Follows the slots that this process holds.
-    pub owned: watch::Sender<BTreeSet<u32>>,
+    pub owned: watch::Sender<BTreeSet<Slot>>,
     /// Learns under `leases` whether this process can take part in the group; one that holds no slot
     /// because there are more members than slots is ready.
     pub readiness: Readiness,
-}
-
-/// The group's surroundings behind traits.
-pub(crate) struct Sources {
-    pub(crate) log: Arc<dyn LogSource>,
-    pub(crate) generations: Arc<dyn GenerationSource>,
-    pub(crate) events: Arc<dyn EventSource>,
-    pub(crate) cursors: Arc<dyn CursorStore>,
-    pub(crate) leases: Arc<dyn LeaseStore>,
-    pub(crate) catch_ups: Arc<dyn CatchUpStore>,
-    pub(crate) letters: Arc<dyn Letters>,
-}
-
-/// A group that is ready to run.
-pub(crate) struct Group {
-    pub(crate) sources: Sources,
-    pub(crate) leases: Leases,
-    pub(crate) consumers: Vec<Arc<dyn ChangeConsumer>>,
-    pub(crate) breakers: Breakers,
-    pub(crate) slots: u32,
-    pub(crate) safety_interval: Duration,
-    pub(crate) config: CdcConfig,
 }
 
 /// Hands announced events of its share of the slots to the group's consumers, in order per
@@ -91,206 +67,125 @@ pub async fn run_group(deps: GroupDeps, shutdown: CancellationToken) -> Result<(
     check_consumers(deps.group, &deps.consumers)?;
     crate::metrics::show_group(&deps.consumers);
     let pauses = deps.config.backoff;
+    let doing = "open the group's tables";
     let open = || -> BoxFuture<'_, _> { Box::pin(open(&deps)) };
-    let Some(sources) = persist("open the group's tables", pauses, &shutdown, open).await? else {
-        return Ok(());
-    };
-    let GroupDeps { group, consumers, settings, config, leases, owned, readiness, .. } = deps;
-    let (slots, store) = (settings.slots, sources.leases.clone());
-    let breakers = Breakers::new(&consumers, config.breaker, Some(&readiness));
-    let leases = Leases::new(store, group, slots, leases, owned, readiness);
-    let safety_interval = settings.safety_interval;
-    let running = Group { sources, leases, consumers, breakers, slots, safety_interval, config };
-    let owner = running.leases.owner();
-    info!(group, slots, %owner, consumers = ?running.names(), "group starts");
-    let result = running.run(&shutdown).await;
+    let mut retries = Retries::new(None, doing, pauses);
+    let opened = shutdown.run_until_cancelled(retries.until_done(open)).await;
+    let Some(opened) = opened else { return Ok(()) };
+    let around = Arc::new(opened.map_err(|error| database(doing, error))?);
+    let (group, slots, owner) = (deps.group, around.slots, around.leases.owner());
+    info!(group, slots, %owner, consumers = ?around.names().collect::<Vec<_>>(), "group starts");
+    let result = run(around, &shutdown).await;
     info!(group, "group ended");
     result
 }
 
-impl Group {
-    /// Takes part in the group until `shutdown` or a failure; then gives up its slots.
-    pub(crate) async fn run(&self, shutdown: &CancellationToken) -> Result<(), GroupError> {
-        let stop = shutdown.child_token();
-        let work = async {
-            let result = self.work(&stop).await;
-            stop.cancel();
-            self.leases.release_all().await;
-            self.leases.end();
-            result
-        };
-        let ((), result) = tokio::join!(self.leases.run(&stop), work);
+/// Takes part in the group until `shutdown` or a failure; then gives up its slots.
+pub(crate) async fn run(
+    around: Arc<Surroundings>,
+    shutdown: &CancellationToken,
+) -> Result<(), GroupError> {
+    let stop = shutdown.child_token();
+    let work = async {
+        let result = work(&around, &stop).await;
+        stop.cancel();
+        around.leases.release_all().await;
+        around.leases.end();
         result
-    }
+    };
+    let ((), result) = tokio::join!(around.leases.run(&stop), work);
+    result
+}
 
-    /// Works on the slots; begins anew when its place in the log got lost.
-    async fn work(&self, shutdown: &CancellationToken) -> Result<(), GroupError> {
-        loop {
-            match self.work_once(shutdown).await? {
-                Ended::Lost { reason } => info!(reason, "place in the log is lost, beginning anew"),
-                Ended::Stopped => return Ok(()),
-            }
+/// Works on the slots; begins anew when its place in the log got lost.
+async fn work(around: &Arc<Surroundings>, shutdown: &CancellationToken) -> Result<(), GroupError> {
+    loop {
+        match work_once(around, shutdown).await? {
+            Ended::Lost { reason } => info!(reason, "place in the log is lost, beginning anew"),
+            Ended::Stopped => return Ok(()),
         }
     }
+}
 
-    fn names(&self) -> Vec<String> {
-        self.consumers.iter().map(|consumer| consumer.name().to_owned()).collect()
+async fn work_once(
+    around: &Arc<Surroundings>,
+    shutdown: &CancellationToken,
+) -> Result<Ended, GroupError> {
+    let Surroundings { log, generations, safety_interval, config, .. } = &**around;
+    let begin = async {
+        let clock = DatabaseClock::start(&**log, *safety_interval, config.backoff).await;
+        let newest = || -> BoxFuture<'_, _> { Box::pin(newest_generation(&**generations)) };
+        let doing = "find the streams of the log";
+        let found = Retries::new(None, doing, config.backoff).until_done(newest).await;
+        Ok((Arc::new(clock), found.map_err(|error| database(doing, error))?))
+    };
+    let Some(begun) = shutdown.run_until_cancelled(begin).await else { return Ok(Ended::Stopped) };
+    let (clock, newest) = begun?;
+    let sequencer = Sequencer::new(around.clone());
+    let reading = Reading { around: around.clone(), clock: clock.clone(), sequencer };
+    // Ends everything that runs beside the reader when the reader ends.
+    let stop = shutdown.child_token();
+    let sequencer = reading.sequencer.clone();
+    let reader = Reader::start(reading, newest, &stop);
+    let read = async {
+        let ended = reader.run().await;
+        stop.cancel();
+        ended
+    };
+    let clock_interval = config.clock_interval(*safety_interval);
+    let follow = clock.follow(&**log, clock_interval);
+    let (ended, _) = tokio::join!(read, stop.run_until_cancelled(follow));
+    debug!("reader ended, finishing what is in hand");
+    match sequencer.stop().await {
+        Some(failure) => Err(failure),
+        None => ended,
     }
+}
 
-    async fn work_once(&self, shutdown: &CancellationToken) -> Result<Ended, GroupError> {
-        let (log, pauses) = (self.sources.log.clone(), self.config.backoff);
-        let clock = DatabaseClock::start(&*log, self.safety_interval, pauses, shutdown).await;
-        let Some(clock) = clock.map(Arc::new) else { return Ok(Ended::Stopped) };
-        let newest = || -> BoxFuture<'_, _> { Box::pin(self.newest_generation()) };
-        let found = persist("find the streams of the log", pauses, shutdown, newest).await?;
-        let Some(newest) = found else { return Ok(Ended::Stopped) };
-
-        let parts = Parts {
-            consumers: self.consumers.clone(),
-            events: self.sources.events.clone(),
-            cursors: self.sources.cursors.clone(),
-            fence: Arc::new(self.leases.clone()),
-            letters: self.sources.letters.clone(),
-            breakers: self.breakers.clone(),
-            slots: self.slots,
-        };
-        let sequencer = Sequencer::new(parts, &self.config);
-        // Ends everything that runs beside the reader when the reader ends.
-        let stop = shutdown.child_token();
-        let reader = Reader::start(self.reader_parts(&clock, &sequencer), &newest, &stop);
-        let clock_interval = self.config.clock_interval(self.safety_interval);
-        let read = async {
-            let ended = reader.run(self.sources.generations.clone()).await;
-            stop.cancel();
-            ended
-        };
-        let (ended, ()) = tokio::join!(read, clock.follow(&*log, clock_interval, &stop));
-        debug!("reader ended, finishing what is in hand");
-        match sequencer.stop().await {
-            Some(failure) => Err(failure),
-            None => ended,
+/// The newest generation whose streams are known.
+async fn newest_generation(source: &dyn GenerationSource) -> Result<Generation, StoreError> {
+    for start in source.starts(None).await?.into_iter().rev() {
+        if let Some(generation) = Generation::read(source, start).await? {
+            return Ok(generation);
         }
     }
-
-    /// The newest generation whose streams are known.
-    async fn newest_generation(&self) -> Result<Generation, HandleError> {
-        let later = |what: &str| HandleError {
-            class: ErrorClass::Transport,
-            what: what.to_owned(),
-            source: None,
-        };
-        let source = &*self.sources.generations;
-        let starts = source.starts(None).await?;
-        for start in starts.into_iter().rev() {
-            if let Some(generation) = Generation::read(source, start).await? {
-                return Ok(generation);
-            }
-        }
-        Err(later("find a generation of CDC streams: there is none yet"))
-    }
-
-    fn reader_parts(&self, clock: &Arc<DatabaseClock>, sequencer: &Sequencer) -> ReaderParts {
-        let checkpoints = Checkpoints::new(self.leases.clone());
-        let catch_up = CatchUp {
-            consumers: self.names(),
-            clock: clock.clone(),
-            checkpoints: checkpoints.clone(),
-            slots: self.slots,
-            store: self.sources.catch_ups.clone(),
-            config: self.config.clone(),
-        };
-        ReaderParts {
-            fast: FastPass {
-                log: self.sources.log.clone(),
-                clock: clock.clone(),
-                sequencer: sequencer.clone(),
-                config: self.config.clone(),
-                chunks: AtomicUsize::new(0),
-            },
-            confirm: ConfirmParts {
-                log: self.sources.log.clone(),
-                clock: clock.clone(),
-                sequencer: sequencer.clone(),
-                checkpoints,
-                slots: self.slots,
-                config: self.config.clone(),
-                consumers: self.names(),
-            },
-            admissions: Admissions {
-                catch_up: Arc::new(catch_up),
-                generations: self.sources.generations.clone(),
-                clock: clock.clone(),
-                leases: self.leases.clone(),
-                letters: self.sources.letters.clone(),
-                safety_interval: self.safety_interval,
-                config: self.config.clone(),
-            },
-            events: self.sources.events.clone(),
-        }
-    }
+    Err(StoreError::missing("find a generation of CDC streams: there is none yet"))
 }
 
 /// Opens the real tables.
-async fn open(deps: &GroupDeps) -> Result<Sources, HandleError> {
-    let (session, config) = (deps.session.clone(), &deps.config);
-    let timeout = Duration::from_millis(config.heal_timeout_ms);
-    let reader =
-        EventReader::open(session.clone(), timeout).await.map_err(|error| HandleError {
-            class: ErrorClass::Transport,
-            what: "open the event store".to_owned(),
-            source: Some(Box::new(error)),
-        })?;
-    let timeout = Duration::from_millis(deps.leases.request_timeout_ms);
+async fn open(deps: &GroupDeps) -> Result<Surroundings, StoreError> {
+    let GroupDeps { session, keyspace, group, consumers, config, readiness, .. } = deps;
     let slots = deps.settings.slots;
-    let leases = leases::Table::open(session.clone(), deps.group, slots, timeout);
-    let leases = leases.await.map_err(slots_failed)?;
-    let log = OutboxLog::open(session.clone(), &deps.keyspace, config.page_rows).await?;
-    let ledger = Ledger::open(session.clone(), reader, config.catch_up.page_aggregates).await?;
-    Ok(Sources {
+    let timeout = millis(deps.leases.request_timeout_ms);
+    let table = leases::Table::open(session.clone(), *group, slots, timeout);
+    let table = Arc::new(table.await.map_err(slots_failed)?);
+    let (terms, owned) = (deps.leases.clone(), deps.owned.clone());
+    let leases = Leases::new(table, *group, slots, terms, owned, readiness.clone());
+    let log = OutboxLog::open(session.clone(), keyspace, config.page_rows).await?;
+    let timeout = millis(config.heal_timeout_ms);
+    let ledger = Ledger::open(session.clone(), timeout, config.catch_up.page_aggregates).await?;
+    let outbox = event_store::outbox::TABLE;
+    Ok(Surroundings {
         log: Arc::new(log),
-        generations: generations_of(session.clone(), &deps.keyspace, event_store::outbox::TABLE)
-            .await?,
+        generations: generations_of(session.clone(), keyspace, outbox).await?,
         events: Arc::new(ledger),
         cursors: Arc::new(Cursors::open(session.clone()).await?),
-        leases: Arc::new(leases),
-        catch_ups: Arc::new(CatchUps::open(session).await?),
+        catch_ups: Arc::new(CatchUps::open(session.clone()).await?),
         letters: deps.letters.clone(),
+        may_begin: fence(&leases),
+        leases,
+        breakers: Breakers::new(consumers, config.breaker, Some(readiness)),
+        consumers: consumers.clone(),
+        slots,
+        safety_interval: deps.settings.safety_interval,
+        config: config.clone(),
     })
 }
 
-/// Does something until it succeeds or trying again is pointless. `None` when `stop` came first.
-pub(crate) async fn persist<'a, T>(
-    doing: &'static str,
-    pauses: BackoffConfig,
-    stop: &CancellationToken,
-    mut work: impl FnMut() -> BoxFuture<'a, Result<T, HandleError>>,
-) -> Result<Option<T>, GroupError> {
-    let mut backoff = Backoff::new(pauses);
-    loop {
-        let done = tokio::select! {
-            () = stop.cancelled() => return Ok(None),
-            done = work() => done,
-        };
-        match done {
-            Ok(done) => return Ok(Some(done)),
-            Err(error) if error.class != ErrorClass::Transport => {
-                return Err(database(doing, error));
-            }
-            Err(error) if backoff.attempts().is_power_of_two() => {
-                let error = chain(&error).to_string();
-                warn!(
-                    doing,
-                    attempts = backoff.attempts(),
-                    error,
-                    "trying again until it succeeds"
-                );
-            }
-            Err(_) => {}
-        }
-        if !backoff.pause(stop).await {
-            return Ok(None);
-        }
-    }
+/// What leases allow.
+pub(crate) fn fence(leases: &Leases) -> Fence {
+    let leases = leases.clone();
+    Arc::new(move |slot| leases.may_begin(slot))
 }
 
 fn check_consumers(

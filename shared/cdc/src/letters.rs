@@ -2,13 +2,15 @@
 //! cannot go on with.
 //!
 //! An aggregate is *blocked* for a consumer if and only if its letter is in state blocked or parked.
-//! Its events from the letter's version on then wait in the event store, and whoever retries the
-//! letter handles them. The table and the retries are another crate's; the sequencer knows them by
+//! Its events from the letter's version on then wait in the event store, until the retries of the
+//! letter handle them. The table and the retries are another crate's; the sequencer knows them by
 //! this trait.
 
-use crate::consumer::{ErrorClass, HandleError};
-use crate::error::EventName;
+use crate::consumer::ErrorClass;
+use crate::error::{EventName, StoreError};
 use async_trait::async_trait;
+use kernel::Version;
+use leases::{AttemptId, Slot};
 use uuid::Uuid;
 
 /// In what state a letter is.
@@ -26,11 +28,11 @@ pub enum LetterState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Letter {
     /// The event that could not be handled: the aggregate is blocked from here on.
-    pub version: u64,
+    pub version: Version,
     /// In what state the letter is.
     pub state: LetterState,
     /// Which change brought the letter into this state.
-    pub change: Uuid,
+    pub change: AttemptId,
 }
 
 impl Letter {
@@ -46,7 +48,7 @@ pub struct LetterKey<'a> {
     /// The consumer's stored name.
     pub consumer: &'a str,
     /// The aggregate's slot.
-    pub slot: u32,
+    pub slot: Slot,
     /// The aggregate.
     pub aggregate_id: Uuid,
 }
@@ -62,34 +64,24 @@ pub struct Refusal {
     pub error: String,
 }
 
-/// A letter in a slot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct SlotLetter {
-    /// The consumer's place in its group.
-    pub(crate) consumer: usize,
-    pub(crate) aggregate_id: Uuid,
-    pub(crate) letter: Letter,
-}
-
 /// The letters. Every call may be repeated after an error.
 #[async_trait]
 pub trait Letters: Send + Sync + 'static {
-    /// The letters of a slot, for whoever takes the slot: after that, not before. One that cannot be
+    /// The letters of a slot, for the process that has taken it: read after that, not before. One that cannot be
     /// read is left out.
-    async fn load(&self, consumer: &str, slot: u32) -> Result<Vec<(Uuid, Letter)>, HandleError>;
+    async fn load(&self, consumer: &str, slot: Slot) -> Result<Vec<(Uuid, Letter)>, StoreError>;
 
     /// The letter as it is when the call begins or later.
-    async fn read(&self, key: LetterKey<'_>) -> Result<Option<Letter>, HandleError>;
+    async fn read(&self, key: LetterKey<'_>) -> Result<Option<Letter>, StoreError>;
 
     /// Makes a letter of an event that cannot be handled, or blocks again with it. The letter is
     /// stored when this returns; one that has the event already stays as it is.
-    async fn block(&self, key: LetterKey<'_>, refusal: &Refusal) -> Result<(), HandleError>;
+    async fn block(&self, key: LetterKey<'_>, refusal: &Refusal) -> Result<(), StoreError>;
 
-    /// Removes a released letter, unless it was changed after `change`. For whoever has handled
-    /// everything up to the aggregate's tail, looked at after the release.
-    async fn finish(&self, key: LetterKey<'_>, change: Uuid) -> Result<(), HandleError>;
+    /// Removes a released letter, unless it was changed after `change`. To be called after everything was handled up to the aggregate's tail, looked at after the release.
+    async fn finish(&self, key: LetterKey<'_>, change: AttemptId) -> Result<(), StoreError>;
 
     /// Records that the event is about to be handled, by a process that may die of it. Gives the
     /// number of attempts recorded before this one.
-    async fn begin_attempt(&self, key: LetterKey<'_>, version: u64) -> Result<u32, HandleError>;
+    async fn begin_attempt(&self, key: LetterKey<'_>, version: Version) -> Result<u32, StoreError>;
 }

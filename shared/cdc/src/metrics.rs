@@ -8,58 +8,39 @@ use prometheus::{
 };
 use std::sync::{Arc, LazyLock};
 
-/// How far the confirmed part of the log is behind what could be confirmed.
 pub(crate) static LAG: LazyLock<GaugeVec> = LazyLock::new(|| {
-    register_gauge_vec!(
+    gauges(
         "cdc_lag_seconds",
         "How far a slot's confirmed part of the log is behind now minus the safety interval.",
-        &["consumer", "slot"]
+        &["consumer", "slot"],
     )
-    .expect("registered once")
 });
 
 /// Rows read from the log, by pass (`fast`, `look_back`, `confirm`).
-pub(crate) static ROWS: LazyLock<IntCounterVec> = LazyLock::new(|| {
-    register_int_counter_vec!("cdc_rows_total", "Rows read from the CDC log, by pass.", &["pass"])
-        .expect("registered once")
-});
+pub(crate) static ROWS: LazyLock<IntCounterVec> =
+    LazyLock::new(|| counters("cdc_rows_total", "Rows read from the CDC log, by pass.", &["pass"]));
 
 /// Pages asked of the log, by pass (`fast`, `look_back`, `confirm`).
 pub(crate) static QUERIES: LazyLock<IntCounterVec> = LazyLock::new(|| {
-    register_int_counter_vec!(
+    counters(
         "cdc_log_queries_total",
         "Queries of the CDC log (each page is one), by pass.",
-        &["pass"]
+        &["pass"],
     )
-    .expect("registered once")
 });
 
-/// Length of the confirmed windows, in time of the log.
 pub(crate) static WINDOW: LazyLock<Histogram> = LazyLock::new(|| {
-    register_histogram!(
-        "cdc_window_seconds",
-        "Length of the windows of the confirm pass, in seconds of the log.",
-        exponential_buckets(0.1, 2.0, 12).expect("a positive start and a factor above one")
-    )
-    .expect("registered once")
+    let help = "Length of the windows of the confirm pass, in seconds of the log.";
+    register_histogram!("cdc_window_seconds", help, buckets(0.1, 2.0, 12)).expect("registered once")
 });
 
-/// Missing versions noticed in front of an announced one.
 pub(crate) static GAPS_DETECTED: LazyLock<IntCounter> = LazyLock::new(|| {
-    register_int_counter!(
-        "gaps_detected_total",
-        "Gaps in front of an announced version, not filled by the log."
-    )
-    .expect("registered once")
+    counter("gaps_detected_total", "Gaps in front of an announced version, not filled by the log.")
 });
 
-/// Gaps whose events were read from the event store.
-pub(crate) static GAPS_HEALED: LazyLock<IntCounter> = LazyLock::new(|| {
-    register_int_counter!("gaps_healed_total", "Gaps filled from the event store.")
-        .expect("registered once")
-});
+pub(crate) static GAPS_HEALED: LazyLock<IntCounter> =
+    LazyLock::new(|| counter("gaps_healed_total", "Gaps filled from the event store."));
 
-/// How far the clocks of the database's nodes are apart.
 pub(crate) static CLOCK_SKEW: LazyLock<Gauge> = LazyLock::new(|| {
     register_gauge!("clock_skew_seconds", "How far the clocks of the database's nodes are apart.")
         .expect("registered once")
@@ -67,100 +48,89 @@ pub(crate) static CLOCK_SKEW: LazyLock<Gauge> = LazyLock::new(|| {
 
 /// Requests to the cursors' table, by kind (`read`, `write`).
 pub(crate) static CURSORS: LazyLock<IntCounterVec> = LazyLock::new(|| {
-    register_int_counter_vec!(
-        "cdc_cursor_requests_total",
-        "Reads and writes of cursors.",
-        &["kind"]
-    )
-    .expect("registered once")
+    counters("cdc_cursor_requests_total", "Reads and writes of cursors.", &["kind"])
 });
 
-/// Events that consumers handled.
 pub(crate) static HANDLED: LazyLock<IntCounterVec> = LazyLock::new(|| {
-    register_int_counter_vec!(
+    counters(
         "cdc_events_handled_total",
         "Events handled, by consumer; an event that is handled twice counts twice.",
-        &["consumer"]
+        &["consumer"],
     )
-    .expect("registered once")
 });
 
-/// Attempts that failed for a reason that may pass.
 pub(crate) static RETRIES: LazyLock<IntCounterVec> = LazyLock::new(|| {
-    register_int_counter_vec!(
+    counters(
         "cdc_retries_total",
         "Attempts that failed and are repeated, by what was tried.",
-        &["what"]
+        &["what"],
     )
-    .expect("registered once")
 });
 
-/// Events that were put into letters.
 pub(crate) static LETTERS: LazyLock<IntCounterVec> = LazyLock::new(|| {
-    register_int_counter_vec!(
+    counters(
         "cdc_dead_letters_total",
         "Events that a consumer could not handle and that were put into a letter.",
-        &["consumer", "class"]
+        &["consumer", "class"],
     )
-    .expect("registered once")
 });
 
-/// Share of the log's lifetime that is left before unread rows expire, by slot.
 pub(crate) static TTL_HEADROOM: LazyLock<GaugeVec> = LazyLock::new(|| {
-    register_gauge_vec!(
+    gauges(
         "log_ttl_headroom_ratio",
         "Share of the log's lifetime that is left before unconfirmed rows of a slot expire.",
-        &["slot"]
+        &["slot"],
     )
-    .expect("registered once")
 });
 
-/// Share of the ring that a running catch-up has scanned, by slot.
 pub(crate) static CATCH_UP: LazyLock<GaugeVec> = LazyLock::new(|| {
-    register_gauge_vec!(
-        "cdc_catch_up_ratio",
-        "Share of a slot that a running catch-up has scanned.",
-        &["slot"]
-    )
-    .expect("registered once")
+    gauges("cdc_catch_up_ratio", "Share of a slot that a running catch-up has scanned.", &["slot"])
 });
 
 /// Newest versions that the scanner looked at, by source (`outbox`, `ledger`).
 pub(crate) static SCAN_TAILS: LazyLock<IntCounterVec> = LazyLock::new(|| {
-    register_int_counter_vec!(
+    counters(
         "scan_tails_total",
         "Newest versions of aggregates that the scanner looked at, by source.",
-        &["source"]
+        &["source"],
     )
-    .expect("registered once")
 });
 
-/// How long one scan of all owned slots took, by source.
 pub(crate) static SCAN_SECONDS: LazyLock<HistogramVec> = LazyLock::new(|| {
-    register_histogram_vec!(
-        "scan_seconds",
-        "How long one scan of all owned slots took, by source.",
-        &["source"],
-        exponential_buckets(0.01, 4.0, 10).expect("a positive start and a factor above one")
-    )
-    .expect("registered once")
+    let help = "How long one scan of all owned slots took, by source.";
+    register_histogram_vec!("scan_seconds", help, &["source"], buckets(0.01, 4.0, 10))
+        .expect("registered once")
 });
 
 /// Events that consumers missed, by kind (`unannounced`, `unheard`).
 pub(crate) static SCAN_ANOMALIES: LazyLock<IntCounterVec> = LazyLock::new(|| {
-    register_int_counter_vec!(
+    counters(
         "scan_anomalies_total",
         "Events that a consumer missed and that were announced by the scanner, by kind.",
-        &["kind"]
+        &["kind"],
     )
-    .expect("registered once")
 });
 
-/// Events seen unhandled that are watched.
 pub(crate) static SCAN_SUSPECTS: LazyLock<Gauge> = LazyLock::new(|| {
     register_gauge!("scan_suspects", "Events seen unhandled by a scan and not cleared up yet.")
         .expect("registered once")
 });
+
+fn counter(name: &str, help: &str) -> IntCounter {
+    register_int_counter!(name, help).expect("registered once")
+}
+
+fn counters(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    register_int_counter_vec!(name, help, labels).expect("registered once")
+}
+
+fn gauges(name: &str, help: &str, labels: &[&str]) -> GaugeVec {
+    register_gauge_vec!(name, help, labels).expect("registered once")
+}
+
+fn buckets(first: f64, factor: f64, count: usize) -> Vec<f64> {
+    exponential_buckets(first, factor, count).expect("a positive start and a factor above one")
+}
 
 /// Shows what a group counts from its start on: a series that is not there cannot be told from zero.
 pub(crate) fn show_group(consumers: &[Arc<dyn ChangeConsumer>]) {
@@ -185,19 +155,8 @@ pub(crate) fn show_scanner() {
     }
 }
 
+#[rustfmt::skip]
 const WHAT_IS_RETRIED: [&str; 14] = [
-    "log",
-    "load",
-    "heal",
-    "handle",
-    "flush",
-    "block",
-    "ask",
-    "tail",
-    "finish",
-    "confirm",
-    "generations",
-    "catch_up",
-    "admission",
-    "scan",
+    "log", "load", "heal", "handle", "flush", "block", "ask", "tail", "finish", "confirm", "generations",
+    "catch_up", "admission", "scan",
 ];

@@ -1,13 +1,15 @@
 //! What the reader and the sequencer need of the world outside, as narrow traits: the real ones are
 //! in [`crate::database`], the tests bring fakes of their own.
 //!
-//! Every error is a [`HandleError`], whose class says what to do about it.
+//! Every error is a [`StoreError`], whose class says what to do about it.
 
-use crate::consumer::{Change, HandleError};
-use crate::generation::StreamRange;
+use crate::consumer::Change;
+use crate::error::StoreError;
 use crate::log_time::{LogTime, Window};
+use crate::reading::generation::StreamRange;
 use async_trait::async_trait;
-use kernel::RecordedEvent;
+use kernel::{RecordedEvent, Version};
+use leases::Slot;
 use scylla_cdc::cdc_types::StreamID;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -26,11 +28,11 @@ pub(crate) enum Detail {
 
 /// That an event was announced: aggregate, type and version, without its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Ring {
+pub(crate) struct Announcement {
     pub(crate) aggregate_id: Uuid,
     /// `None` when the log row does not tell.
     pub(crate) aggregate_type: Option<String>,
-    pub(crate) version: u64,
+    pub(crate) version: Version,
 }
 
 /// One row of the log that announces an event.
@@ -41,7 +43,7 @@ pub(crate) struct LogRow {
     pub(crate) time: Uuid,
     /// Whether it is the last row of its group.
     pub(crate) end_of_group: bool,
-    pub(crate) ring: Ring,
+    pub(crate) announcement: Announcement,
     /// The event, where the query asked for it and the row can be decoded. What cannot be is read
     /// from the event store.
     pub(crate) change: Option<Change>,
@@ -77,10 +79,10 @@ pub(crate) trait LogSource: Send + Sync + 'static {
         window: Window,
         detail: Detail,
         page: Option<NextPage>,
-    ) -> Result<LogPage, HandleError>;
+    ) -> Result<LogPage, StoreError>;
 
     /// What the nodes' clocks show now; at least one, else an error.
-    async fn clocks(&self) -> Result<Vec<NodeReading>, HandleError>;
+    async fn clocks(&self) -> Result<Vec<NodeReading>, StoreError>;
 }
 
 /// Which streams the log has had, and from when. The seam between vnodes (one set for all tables)
@@ -88,11 +90,11 @@ pub(crate) trait LogSource: Send + Sync + 'static {
 #[async_trait]
 pub(crate) trait GenerationSource: Send + Sync + 'static {
     /// Start times of the generations after `after` (all with `None`), ascending.
-    async fn starts(&self, after: Option<LogTime>) -> Result<Vec<LogTime>, HandleError>;
+    async fn starts(&self, after: Option<LogTime>) -> Result<Vec<LogTime>, StoreError>;
 
     /// The streams of the generation that starts then, with the part of the ring that each covers;
     /// empty when the description is not there.
-    async fn streams(&self, start: LogTime) -> Result<Vec<StreamRange>, HandleError>;
+    async fn streams(&self, start: LogTime) -> Result<Vec<StreamRange>, StoreError>;
 }
 
 /// The truth that gaps are healed from.
@@ -102,9 +104,9 @@ pub(crate) trait EventSource: Send + Sync + 'static {
     async fn after(
         &self,
         aggregate_id: Uuid,
-        version: u64,
+        version: Version,
         limit: u32,
-    ) -> Result<Vec<RecordedEvent>, HandleError>;
+    ) -> Result<Vec<RecordedEvent>, StoreError>;
 
     /// One page of the newest version of every aggregate whose token is in `tokens`, by token. The
     /// first one with `page: None`.
@@ -112,14 +114,14 @@ pub(crate) trait EventSource: Send + Sync + 'static {
         &self,
         tokens: RangeInclusive<i64>,
         page: Option<NextPage>,
-    ) -> Result<TailPage, HandleError>;
+    ) -> Result<TailPage, StoreError>;
 }
 
 /// One page of a scan of the ledger.
 #[derive(Debug, Default)]
 pub(crate) struct TailPage {
     /// Token and newest version.
-    pub(crate) tails: Vec<(i64, Ring)>,
+    pub(crate) tails: Vec<(i64, Announcement)>,
     pub(crate) next: Option<NextPage>,
 }
 
@@ -137,17 +139,17 @@ pub(crate) struct CatchUpRow {
 #[async_trait]
 pub(crate) trait CatchUpStore: Send + Sync + 'static {
     /// The consumer's catch-ups, by slot.
-    async fn load(&self, consumer: &str) -> Result<BTreeMap<u32, CatchUpRow>, HandleError>;
+    async fn load(&self, consumer: &str) -> Result<BTreeMap<Slot, CatchUpRow>, StoreError>;
 
     /// Stores the state of one.
-    async fn save(&self, consumer: &str, slot: u32, row: CatchUpRow) -> Result<(), HandleError>;
+    async fn save(&self, consumer: &str, slot: Slot, row: CatchUpRow) -> Result<(), StoreError>;
 }
 
 /// How far a consumer is with an aggregate, and what it remembers of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Cursor {
-    /// 0: nothing handled yet.
-    pub(crate) version: u64,
+    /// [`Version::NONE`]: nothing handled yet.
+    pub(crate) version: Version,
     pub(crate) view: Option<Arc<str>>,
 }
 
@@ -155,7 +157,7 @@ pub(crate) struct Cursor {
 #[async_trait]
 pub(crate) trait CursorStore: Send + Sync + 'static {
     /// The stored cursor; a cursor of version 0 when there is none.
-    async fn read(&self, aggregate_id: Uuid, consumer: &str) -> Result<Cursor, HandleError>;
+    async fn read(&self, aggregate_id: Uuid, consumer: &str) -> Result<Cursor, StoreError>;
 
     /// Stores a cursor under its version. The same write twice, or after a later one, changes
     /// nothing.
@@ -164,7 +166,7 @@ pub(crate) trait CursorStore: Send + Sync + 'static {
         aggregate_id: Uuid,
         consumer: &str,
         cursor: &Cursor,
-    ) -> Result<(), HandleError>;
+    ) -> Result<(), StoreError>;
 }
 
 /// How far a slot is settled.
@@ -176,14 +178,5 @@ pub(crate) struct Checkpoint {
     pub(crate) generation: LogTime,
 }
 
-/// Which slots this process may work on.
-pub(crate) trait Fence: Send + Sync + 'static {
-    /// Whether an effect that belongs to the slot may begin now.
-    fn may_begin(&self, slot: u32) -> bool;
-}
-
-impl Fence for leases::Leases {
-    fn may_begin(&self, slot: u32) -> bool {
-        leases::Leases::may_begin(self, slot)
-    }
-}
+/// Whether an effect that belongs to the slot may begin now.
+pub(crate) type Fence = Arc<dyn Fn(Slot) -> bool + Send + Sync>;

@@ -1,6 +1,6 @@
 //! One change of a letter, until its outcome is known.
 //!
-//! A request whose answer is lost may have been applied, may be applied later, or never. Whatever is
+//! A request whose answer is lost may have been applied, may be applied later, or never. What is
 //! sent again carries the same comparison and the same attempt id, so only one of them can apply; and
 //! no later one, because the comparison names the change before.
 

@@ -1,6 +1,6 @@
 //! What can go wrong with letters.
 
-use cdc::{ErrorClass, HandleError};
+use cdc::{ErrorClass, StoreError};
 use std::error::Error;
 
 /// Why a letter could not be read or changed.
@@ -36,13 +36,12 @@ pub enum LetterError {
     },
 }
 
-impl From<LetterError> for HandleError {
+impl From<LetterError> for StoreError {
     fn from(error: LetterError) -> Self {
         let class = match &error {
             LetterError::Refused { .. } => ErrorClass::Fatal,
             LetterError::Storage { .. } | LetterError::Contended { .. } => ErrorClass::Transport,
         };
-        let what = "work on a dead letter".to_owned();
-        HandleError { class, what, source: Some(Box::new(error)) }
+        StoreError::new(class, "work on a dead letter", error)
     }
 }

@@ -1,6 +1,8 @@
 //! A letter, and what may become of it. No input or output.
 
 use cdc::{ErrorClass, LetterKey, LetterState, Refusal};
+use kernel::Version;
+use leases::{AttemptId, Revision, Slot};
 use std::time::{SystemTime, UNIX_EPOCH};
 use uuid::Uuid;
 
@@ -13,7 +15,7 @@ pub struct Key {
     /// The consumer's stored name.
     pub consumer: String,
     /// The aggregate's slot.
-    pub slot: u32,
+    pub slot: Slot,
     /// The aggregate.
     pub aggregate_id: Uuid,
 }
@@ -29,16 +31,16 @@ impl From<LetterKey<'_>> for Key {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
     /// Raised by every change.
-    pub revision: i64,
+    pub revision: Revision,
     /// The change's own id.
-    pub attempt: Uuid,
+    pub attempt: AttemptId,
 }
 
 impl Stamp {
     /// The stamp of a change of a row that has the stamp `from`.
     pub(crate) fn after(from: Option<Stamp>) -> Self {
-        let revision = from.map_or(0, |stamp| stamp.revision) + 1;
-        Self { revision, attempt: Uuid::new_v4() }
+        let revision = from.map_or(Revision(1), |stamp| stamp.revision.next());
+        Self { revision, attempt: AttemptId(Uuid::new_v4()) }
     }
 }
 
@@ -48,7 +50,7 @@ pub struct Letter {
     /// Whose letter it is.
     pub key: Key,
     /// The event that failed.
-    pub version: u64,
+    pub version: Version,
     /// `None` when the event cannot be read.
     pub event_id: Option<Uuid>,
     /// `None` when the event cannot be read.
@@ -61,7 +63,7 @@ pub struct Letter {
     pub state: LetterState,
     /// Attempts of this event that failed or did not end.
     pub attempts: u32,
-    /// Attempts in a row that did not end: whoever made them did, it seems.
+    /// Attempts in a row that did not end: the processes that made them did, it seems.
     pub crashes: u32,
     /// About when it is tried again, in milliseconds since 1970; for people.
     pub next_attempt_ms: Option<i64>,
@@ -91,7 +93,7 @@ pub(crate) struct Summary {
     /// When the event failed first, in milliseconds since 1970.
     pub first_failed_ms: i64,
     /// The event that failed.
-    pub version: u64,
+    pub version: Version,
     /// The last change.
     pub stamp: Stamp,
 }
@@ -104,8 +106,8 @@ pub struct Unreadable {
     /// What is wrong with it.
     pub reason: String,
     /// What the row has as its last change, as far as it has it.
-    pub(crate) revision: Option<i64>,
-    pub(crate) attempt: Option<Uuid>,
+    pub(crate) revision: Option<Revision>,
+    pub(crate) attempt: Option<AttemptId>,
 }
 
 /// What is stored under a key.
@@ -144,9 +146,9 @@ impl Letter {
         Self { stamp: Stamp::after(Some(self.stamp)), ..self.clone() }
     }
 
-    /// Before an attempt: whoever comes later knows that one was begun. The cursor may be past the
+    /// Before an attempt: later ones know that it was begun. The cursor may be past the
     /// event already; then the next one is what is tried.
-    pub(crate) fn begun(&self, cursor: u64, next_attempt_ms: i64) -> Self {
+    pub(crate) fn begun(&self, cursor: Version, next_attempt_ms: i64) -> Self {
         let next_attempt_ms = Some(next_attempt_ms);
         let begun = Self { next_attempt_ms, ..self.changed() };
         if cursor < self.version {
@@ -154,7 +156,7 @@ impl Letter {
             return Self { attempts, crashes: self.crashes.saturating_add(1), ..begun };
         }
         let (event_id, event_type) = (None, None);
-        Self { version: cursor + 1, event_id, event_type, attempts: 1, crashes: 1, ..begun }
+        Self { version: cursor.next(), event_id, event_type, attempts: 1, crashes: 1, ..begun }
     }
 
     /// After an attempt that was begun and ended without a word on the event.
@@ -230,7 +232,7 @@ impl Letter {
 
 impl Stored {
     /// The comparison that the next change makes. What is missing is compared as missing.
-    pub(crate) fn compared(&self) -> (Option<i64>, Option<Uuid>) {
+    pub(crate) fn compared(&self) -> (Option<Revision>, Option<AttemptId>) {
         match self {
             Self::Letter(letter) => (Some(letter.stamp.revision), Some(letter.stamp.attempt)),
             Self::Unreadable(row) => (row.revision, row.attempt),
@@ -245,7 +247,7 @@ impl Stored {
         }
     }
 
-    pub(crate) fn attempt(&self) -> Option<Uuid> {
+    pub(crate) fn attempt(&self) -> Option<AttemptId> {
         self.compared().1
     }
 }

@@ -6,7 +6,9 @@ use crate::letter::{Key, Letter, Stamp, Stored};
 use crate::store::{LetterStore, Strength};
 use crate::table::Table;
 use async_trait::async_trait;
-use cdc::{HandleError, LetterKey, LetterState, Letters, Refusal};
+use cdc::{LetterKey, LetterState, Letters, Refusal, StoreError};
+use kernel::Version;
+use leases::{AttemptId, Slot};
 use runtime::test_hooks::crash_point;
 use scylla::client::session::Session;
 use std::sync::Arc;
@@ -70,12 +72,12 @@ impl Letters for LetterBox {
     async fn load(
         &self,
         consumer: &str,
-        slot: u32,
-    ) -> Result<Vec<(Uuid, cdc::Letter)>, HandleError> {
+        slot: Slot,
+    ) -> Result<Vec<(Uuid, cdc::Letter)>, StoreError> {
         let listing = self.store.list(consumer, &[slot], self.loaded_max).await?;
         for row in listing.unreadable {
             let (aggregate_id, reason) = (row.key.aggregate_id, row.reason);
-            error!(consumer, slot, %aggregate_id, reason, "a dead letter cannot be read");
+            error!(consumer, slot = slot.0, %aggregate_id, reason, "a dead letter cannot be read");
         }
         let seen = listing.letters.into_iter().map(|letter| {
             let (version, state) = (letter.version, letter.state);
@@ -85,7 +87,7 @@ impl Letters for LetterBox {
         Ok(seen.collect())
     }
 
-    async fn read(&self, key: LetterKey<'_>) -> Result<Option<cdc::Letter>, HandleError> {
+    async fn read(&self, key: LetterKey<'_>) -> Result<Option<cdc::Letter>, StoreError> {
         match self.store.read(&key.into(), Strength::Quorum).await? {
             Some(Stored::Letter(letter)) => Ok(Some(letter.as_seen())),
             Some(Stored::Unreadable(row)) => {
@@ -99,14 +101,14 @@ impl Letters for LetterBox {
         }
     }
 
-    async fn block(&self, key: LetterKey<'_>, refusal: &Refusal) -> Result<(), HandleError> {
+    async fn block(&self, key: LetterKey<'_>, refusal: &Refusal) -> Result<(), StoreError> {
         crash_point("dlq.before-insert");
         self.block_one(key.into(), refusal).await?;
         crash_point("dlq.inserted");
         Ok(())
     }
 
-    async fn finish(&self, key: LetterKey<'_>, change: Uuid) -> Result<(), HandleError> {
+    async fn finish(&self, key: LetterKey<'_>, change: AttemptId) -> Result<(), StoreError> {
         let key = Key::from(key);
         if let Some(stored @ Stored::Letter(_)) = self.store.read(&key, Strength::Serial).await?
             && stored.attempt() == Some(change)
@@ -116,7 +118,7 @@ impl Letters for LetterBox {
         Ok(())
     }
 
-    async fn begin_attempt(&self, key: LetterKey<'_>, version: u64) -> Result<u32, HandleError> {
+    async fn begin_attempt(&self, key: LetterKey<'_>, version: Version) -> Result<u32, StoreError> {
         let key = Key::from(key);
         let before = self.store.attempts(&key, version).await?;
         self.store.record_attempt(&key, version, Uuid::new_v4()).await?;

@@ -4,9 +4,10 @@ use crate::change::{self, Change, Changed};
 use crate::error::LetterError;
 use crate::letter::{Key, Letter, Stamp, Stored, now_ms};
 use crate::store::{LetterStore, Strength};
-use crate::table::{COLUMNS, Row, Table, failed, misread, slot_column, version_column};
-use cdc::{ErrorClass, EventName, HandleError, LetterState, Refusal, Replay};
+use crate::table::{COLUMNS, Row, Table, failed, misread, version_column};
+use cdc::{ErrorClass, EventName, LetterState, Refusal, Replay, StoreError};
 use futures::TryStreamExt;
+use kernel::Version;
 use runtime::test_hooks::crash_point;
 use scylla::client::session::Session;
 use scylla::value::CqlTimestamp;
@@ -50,14 +51,14 @@ pub enum OperatorError {
     #[error("events before version {version} are not handled yet")]
     NotNext {
         /// The letter's version.
-        version: u64,
+        version: Version,
     },
     /// The letters are out of reach.
     #[error("letters")]
     Letters(#[from] LetterError),
     /// The cursors or the ledger are out of reach.
     #[error("cursors")]
-    Surroundings(#[from] HandleError),
+    Surroundings(#[from] StoreError),
 }
 
 /// Which letters are meant; what is `None` is not asked for.
@@ -171,7 +172,7 @@ impl Operator {
     /// A letter in place of one that cannot be read.
     async fn replacement(&self, key: &Key) -> Result<Letter, OperatorError> {
         let aggregate_id = key.aggregate_id;
-        let version = self.replay.cursor(&key.consumer, aggregate_id).await? + 1;
+        let version = self.replay.cursor(&key.consumer, aggregate_id).await?.next();
         let event = EventName::unread(aggregate_id, version);
         let error = "the letter could not be read".to_owned();
         let refusal = Refusal { event, class: ErrorClass::Poison, error };
@@ -254,7 +255,7 @@ impl Operator {
         let Key { consumer, slot, aggregate_id } = &letter.key;
         let values = (
             consumer,
-            slot_column(*slot),
+            slot.column(),
             *aggregate_id,
             version_column(letter.version),
             letter.event_id,

@@ -10,12 +10,12 @@ use crate::slots::{Hold, Slots};
 use crate::store::{LetterStore, Listing};
 use crate::table::Table;
 use crate::target::{ReplayTarget, Target};
-use cdc::{Breakers, ChangeConsumer, ErrorClass, HandleError, LetterState, Replay};
+use cdc::{Breakers, ChangeConsumer, ErrorClass, LetterState, Replay, StoreError};
 use database::Settings;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use leases::{LeaseConfig, Leases, SlotError};
+use leases::{LeaseConfig, Leases, Slot, SlotError};
 use runtime::config::BadValue;
 use runtime::{Backoff, Breaker, Pass, Readiness, chain};
 use scylla::client::session::Session;
@@ -45,7 +45,7 @@ pub enum RetrierError {
     Slots(#[source] SlotError),
     /// The statements for cursors and events cannot be prepared.
     #[error("open cursors and events")]
-    Open(#[source] HandleError),
+    Open(#[source] StoreError),
     /// A letter's event cannot be tried, for a reason that lies elsewhere.
     #[error("try the letter of {consumer} for aggregate {aggregate_id}")]
     Attempt {
@@ -141,10 +141,10 @@ struct Work {
     /// By target: its letters wait until then, because its breaker is open.
     wait_until: Vec<Option<Instant>>,
     /// Letters in hand, by slot: of those that are worked on, and of those that end.
-    in_hand: HashMap<u32, usize>,
+    in_hand: HashMap<Slot, usize>,
     /// Slots that are being given up.
-    ends: HashSet<u32>,
-    ending: FuturesUnordered<BoxFuture<'static, u32>>,
+    ends: HashSet<Slot>,
+    ending: FuturesUnordered<BoxFuture<'static, Slot>>,
     /// Letters that cannot be read and were reported.
     reported: HashSet<Key>,
 }
@@ -243,7 +243,7 @@ impl Retrier {
                 () = stop.cancelled() => return Ok(()),
                 changed = changes.changed() => {
                     if changed.is_err() {
-                        // Whoever held the slots is gone, and with it the right to work on them.
+                        // The leases are gone, and with them the right to work on the slots.
                         return Ok(());
                     }
                 }
@@ -261,7 +261,7 @@ impl Retrier {
 
     /// Looks for letters in the slots that are held.
     async fn scan(&self, work: &mut Work) -> Result<(), LetterError> {
-        let slots: Vec<u32> = work.slots().collect();
+        let slots: Vec<Slot> = work.slots().collect();
         let mut unreadable = HashSet::new();
         for (target, schedule) in self.targets.iter().zip(&mut work.schedules) {
             let listing = self.store.list(target.name(), &slots, self.config.letters_max).await?;
@@ -272,7 +272,7 @@ impl Retrier {
                 if !work.reported.contains(&row.key) {
                     let Key { consumer, slot, aggregate_id } = &row.key;
                     let reason = row.reason;
-                    error!(consumer, slot, %aggregate_id, reason, "a dead letter cannot be read");
+                    error!(consumer, slot = slot.0, %aggregate_id, reason, "a dead letter cannot be read");
                 }
                 unreadable.insert(row.key);
             }
@@ -433,7 +433,7 @@ impl Work {
     }
 
     /// The slots whose letters are tried.
-    fn slots(&self) -> impl Iterator<Item = u32> + '_ {
+    fn slots(&self) -> impl Iterator<Item = Slot> + '_ {
         self.in_hand.keys().copied().filter(|slot| !self.ends.contains(slot))
     }
 

@@ -22,9 +22,9 @@ use crate::metrics;
 use crate::schedule::Ended;
 use crate::store::{LetterStore, Strength};
 use crate::target::Target;
-use cdc::{ErrorClass, HandleError, LetterState, MayBegin, Refusal, ReplayError};
+use cdc::{ErrorClass, EventError, LetterState, MayBegin, Refusal, ReplayError, StoreError};
 use runtime::chain;
-use runtime::test_hooks::{crash_point, defect};
+use runtime::test_hooks::crash_point;
 use tracing::{debug, error, info, warn};
 
 /// Why an attempt could not be made or written down.
@@ -35,13 +35,13 @@ pub(crate) enum AttemptError {
     Letter(#[from] LetterError),
     /// The cursor or the ledger are out of reach, or do not fit.
     #[error("surroundings")]
-    Surroundings(#[from] HandleError),
+    Surroundings(#[from] StoreError),
     /// The event cannot be handled for a reason that lies elsewhere: a bug or the configuration.
     #[error("{event}")]
     Fatal {
         event: Box<cdc::EventName>,
         #[source]
-        source: HandleError,
+        source: EventError,
     },
 }
 
@@ -73,7 +73,7 @@ pub(crate) struct Attempt<'a> {
 struct Left;
 
 impl Attempt<'_> {
-    /// Does what the letter needs now. Whatever it has done is stored when it returns; a second call
+    /// Does what the letter needs now. All that it has done is stored when it returns; a second call
     /// continues.
     pub(crate) async fn make(&self, key: &Key) -> Result<Ended, AttemptError> {
         let letter = match self.store.read(key, Strength::Serial).await? {
@@ -93,11 +93,8 @@ impl Attempt<'_> {
         if begun.state == LetterState::Parked {
             return Ok(Ended::Settled);
         }
-        if !defect("dlq-release-first") {
-            match self.to_tail(&begun).await? {
-                Ok(()) => {}
-                Err(ended) => return Ok(ended),
-            }
+        if let Err(ended) = self.to_tail(&begun).await? {
+            return Ok(ended);
         }
         let released = begun.released();
         if self.replace(&begun, &released).await?.is_err() {
@@ -128,7 +125,7 @@ impl Attempt<'_> {
             error!(
                 consumer = letter.key.consumer,
                 aggregate_id = %letter.key.aggregate_id,
-                version = letter.version,
+                version = letter.version.0,
                 attempts = letter.attempts,
                 "dead letter parked: its attempts did not end"
             );
@@ -143,11 +140,8 @@ impl Attempt<'_> {
 
     /// Everything up to the tail, again: then nothing is left for the letter.
     async fn finish(&self, released: &Letter) -> Result<Ended, AttemptError> {
-        if !defect("dlq-one-look") {
-            match self.to_tail(released).await? {
-                Ok(()) => {}
-                Err(ended) => return Ok(ended),
-            }
+        if let Err(ended) = self.to_tail(released).await? {
+            return Ok(ended);
         }
         let stored = Stored::Letter(released.clone());
         let removed = change::make(self.store, Change::Remove(&stored)).await?;
@@ -165,7 +159,7 @@ impl Attempt<'_> {
         let Key { consumer, aggregate_id, .. } = &begun.key;
         let (event, source) = match self.target.to_tail(*aggregate_id, self.may_begin).await {
             Ok(version) => {
-                debug!(consumer, %aggregate_id, version, "dead letter handled up to the tail");
+                debug!(consumer, %aggregate_id, version = version.0, "dead letter handled up to the tail");
                 return Ok(Ok(()));
             }
             Err(ReplayError::Surroundings { source, .. }) => {
@@ -178,16 +172,17 @@ impl Attempt<'_> {
             }
             Err(ReplayError::Event { event, source }) => (event, source),
         };
-        if source.class == ErrorClass::Fatal {
+        let class = source.class();
+        if class == ErrorClass::Fatal {
             return Err(AttemptError::Fatal { event, source });
         }
         let error = chain(&source).to_string();
-        let refusal = Refusal { event: *event, class: source.class, error };
+        let refusal = Refusal { event: *event, class, error };
         let failed = begun.failed(&refusal, self.attempts_max);
         if self.replace(begun, &failed).await?.is_err() {
             return Ok(Err(Ended::Settled));
         }
-        metrics::ATTEMPTS.with_label_values(&[consumer.as_str(), source.class.name()]).inc();
+        metrics::ATTEMPTS.with_label_values(&[consumer.as_str(), class.name()]).inc();
         let (event, error, attempts) = (&refusal.event, &refusal.error, failed.attempts);
         event.about().in_scope(|| {
             if failed.state == LetterState::Parked {
@@ -196,7 +191,7 @@ impl Attempt<'_> {
                 warn!(consumer, %event, attempts, error, "dead letter failed again");
             }
         });
-        Ok(Err(Ended::Failed(source.class)))
+        Ok(Err(Ended::Failed(class)))
     }
 
     /// The attempt says nothing of its event and is not to count: neither an outage nor a shutdown
@@ -205,7 +200,7 @@ impl Attempt<'_> {
         if begun.state != LetterState::Blocked {
             return;
         }
-        // Whoever changed it meanwhile knows better.
+        // Another change that came meanwhile stands.
         if let Err(error) = self.replace(begun, &begun.not_tried()).await {
             let (error, Key { consumer, aggregate_id, .. }) = (chain(&error), &begun.key);
             debug!(consumer, %aggregate_id, %error, "attempt at a dead letter not taken back");

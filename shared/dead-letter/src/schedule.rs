@@ -6,16 +6,16 @@
 
 use crate::letter::{Key, Summary};
 use cdc::{ErrorClass, LetterState};
+use leases::AttemptId;
 use runtime::{Backoff, BackoffConfig};
 use std::collections::HashMap;
 use tokio::time::Instant;
-use uuid::Uuid;
 
 #[derive(Debug)]
 struct Entry {
     /// The change that `due` was worked out for; `None` after an attempt. What a scan saw while the
     /// attempt was under way says nothing: the next scan decides.
-    change: Option<Uuid>,
+    change: Option<AttemptId>,
     state: LetterState,
     /// Whether a process may have died of it.
     is_suspect: bool,
@@ -64,7 +64,7 @@ impl Schedule {
             let entry = self.entry(letter, known, now);
             self.entries.insert(letter.key.clone(), entry);
         }
-        // Whatever is being tried stays until that has ended.
+        // What is being tried stays until that has ended.
         self.entries.extend(before.into_iter().filter(|(_, entry)| entry.is_running));
     }
 
@@ -180,18 +180,21 @@ impl Schedule {
 mod tests {
     use super::*;
     use crate::letter::Stamp;
+    use kernel::Version;
+    use leases::{Revision, Slot};
     use std::time::Duration;
+    use uuid::Uuid;
 
     fn letter(change: u128) -> Summary {
         Summary {
-            key: Key { consumer: "c".to_owned(), slot: 1, aggregate_id: Uuid::nil() },
+            key: Key { consumer: "c".to_owned(), slot: Slot(1), aggregate_id: Uuid::nil() },
             class: ErrorClass::Poison,
             state: LetterState::Blocked,
             attempts: 2,
             crashes: 0,
             first_failed_ms: 0,
-            version: 1,
-            stamp: Stamp { revision: 1, attempt: Uuid::from_u128(change) },
+            version: Version(1),
+            stamp: Stamp { revision: Revision(1), attempt: AttemptId(Uuid::from_u128(change)) },
         }
     }
 

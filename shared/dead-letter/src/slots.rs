@@ -1,7 +1,7 @@
 //! The slots that this process holds, as the retrier needs to know them.
 
 use async_trait::async_trait;
-use leases::{Leases, Phase};
+use leases::{Leases, Phase, Slot};
 use runtime::{Backoff, BackoffConfig, chain};
 use std::collections::BTreeMap;
 use tokio::sync::watch;
@@ -26,16 +26,16 @@ pub(crate) trait Slots: Send + Sync + 'static {
     fn changes(&self) -> watch::Receiver<u64>;
 
     /// Every slot that was taken and not ended.
-    fn held(&self) -> BTreeMap<u32, Hold>;
+    fn held(&self) -> BTreeMap<Slot, Hold>;
 
     /// Whether an effect that belongs to the slot may begin now.
-    fn may_begin(&self, slot: u32) -> bool;
+    fn may_begin(&self, slot: Slot) -> bool;
 
-    /// The letters of a slot were looked at: whoever does that is not stuck.
-    fn progressed(&self, slot: u32);
+    /// The letters of a slot were looked at: it is not stuck.
+    fn progressed(&self, slot: Slot);
 
     /// Gives a slot up of which nothing is in hand any more; tries until that is done.
-    async fn end(&self, slot: u32);
+    async fn end(&self, slot: Slot);
 }
 
 #[async_trait]
@@ -44,21 +44,21 @@ impl Slots for Leases {
         Leases::changes(self)
     }
 
-    fn held(&self) -> BTreeMap<u32, Hold> {
+    fn held(&self) -> BTreeMap<Slot, Hold> {
         let held = Leases::held(self).into_iter();
         let hold = |phase| if phase == Phase::Held { Hold::Work } else { Hold::End };
         held.map(|(slot, held)| (slot, hold(held.phase))).collect()
     }
 
-    fn may_begin(&self, slot: u32) -> bool {
+    fn may_begin(&self, slot: Slot) -> bool {
         Leases::may_begin(self, slot)
     }
 
-    fn progressed(&self, slot: u32) {
+    fn progressed(&self, slot: Slot) {
         Leases::progressed(self, slot);
     }
 
-    async fn end(&self, slot: u32) {
+    async fn end(&self, slot: Slot) {
         let mut backoff = Backoff::new(PAUSES);
         let is_ours =
             || Leases::held(self).get(&slot).is_some_and(|held| held.phase != Phase::Lost);
@@ -67,7 +67,7 @@ impl Slots for Leases {
                 Ok(()) => return,
                 Err(error) if backoff.attempts() == 0 => {
                     let error = chain(&error).to_string();
-                    warn!(slot, error, "slot not released, trying again");
+                    warn!(slot = slot.0, error, "slot not released, trying again");
                 }
                 Err(_) => {}
             }

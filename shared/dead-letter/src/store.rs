@@ -4,6 +4,8 @@
 use crate::error::LetterError;
 use crate::letter::{Key, Letter, Stored, Summary, Unreadable};
 use async_trait::async_trait;
+use kernel::Version;
+use leases::Slot;
 use uuid::Uuid;
 
 /// With which strength a letter is read.
@@ -29,7 +31,7 @@ pub(crate) trait LetterStore: Send + Sync + 'static {
     async fn list(
         &self,
         consumer: &str,
-        slots: &[u32],
+        slots: &[Slot],
         limit: usize,
     ) -> Result<Listing, LetterError>;
 
@@ -46,13 +48,13 @@ pub(crate) trait LetterStore: Send + Sync + 'static {
     async fn remove(&self, from: &Stored) -> Result<bool, LetterError>;
 
     /// How many attempts are recorded for the version.
-    async fn attempts(&self, key: &Key, version: u64) -> Result<u32, LetterError>;
+    async fn attempts(&self, key: &Key, version: Version) -> Result<u32, LetterError>;
 
     /// Records one.
     async fn record_attempt(
         &self,
         key: &Key,
-        version: u64,
+        version: Version,
         attempt: Uuid,
     ) -> Result<(), LetterError>;
 }

@@ -10,6 +10,8 @@ use cdc::{ErrorClass, LetterState};
 use database::error_class;
 use database::session::{serial_read, was_applied};
 use futures::TryStreamExt;
+use kernel::Version;
+use leases::{AttemptId, Revision, Slot};
 use scylla::DeserializeRow;
 use scylla::client::session::Session;
 use scylla::errors::ExecutionError;
@@ -151,14 +153,14 @@ impl LetterStore for Table {
     async fn list(
         &self,
         consumer: &str,
-        slots: &[u32],
+        slots: &[Slot],
         limit: usize,
     ) -> Result<Listing, LetterError> {
         let what = || format!("list the letters of {consumer}");
         if slots.is_empty() {
             return Ok(Listing::default());
         }
-        let slots: Vec<i32> = slots.iter().map(|slot| slot_column(*slot)).collect();
+        let slots: Vec<i32> = slots.iter().map(|slot| slot.column()).collect();
         let limit = i32::try_from(limit).unwrap_or(i32::MAX);
         let rows = self.session.execute_iter(self.list.clone(), (consumer, slots, limit)).await;
         let rows = rows.map_err(|error| misread(what(), error))?;
@@ -194,7 +196,7 @@ impl LetterStore for Table {
     }
 
     async fn replace(&self, from: &Stored, to: &Letter) -> Result<bool, LetterError> {
-        let (revision, attempt) = from.compared();
+        let (revision, attempt) = compared(from);
         let mut values = content(to);
         values.extend(key_values(&to.key));
         values.extend([revision.map(CqlValue::BigInt), attempt.map(CqlValue::Uuid)]);
@@ -204,11 +206,11 @@ impl LetterStore for Table {
     async fn remove(&self, from: &Stored) -> Result<bool, LetterError> {
         let key = from.key();
         let (consumer, slot, id) = columns_of(key);
-        let (revision, attempt) = from.compared();
+        let (revision, attempt) = compared(from);
         self.decide(&self.remove, (consumer, slot, id, revision, attempt), key).await
     }
 
-    async fn attempts(&self, key: &Key, version: u64) -> Result<u32, LetterError> {
+    async fn attempts(&self, key: &Key, version: Version) -> Result<u32, LetterError> {
         let what = || format!("count the attempts of {} at {}", key.consumer, key.aggregate_id);
         let (consumer, slot, id) = columns_of(key);
         let values = (consumer, slot, id, version_column(version));
@@ -221,7 +223,7 @@ impl LetterStore for Table {
     async fn record_attempt(
         &self,
         key: &Key,
-        version: u64,
+        version: Version,
         attempt: Uuid,
     ) -> Result<(), LetterError> {
         let (consumer, slot, id) = columns_of(key);
@@ -257,26 +259,28 @@ fn content(letter: &Letter) -> Values {
         Some(time(letter.first_failed_ms)),
         Some(time(letter.last_failed_ms)),
         letter.discard.map(CqlValue::Uuid),
-        Some(CqlValue::BigInt(letter.stamp.revision)),
-        Some(CqlValue::Uuid(letter.stamp.attempt)),
+        Some(CqlValue::BigInt(letter.stamp.revision.0)),
+        Some(CqlValue::Uuid(letter.stamp.attempt.0)),
     ]
 }
 
 fn columns_of(key: &Key) -> (&str, i32, Uuid) {
-    (&key.consumer, slot_column(key.slot), key.aggregate_id)
+    (&key.consumer, key.slot.column(), key.aggregate_id)
 }
 
-pub(crate) fn slot_column(slot: u32) -> i32 {
-    i32::try_from(slot).expect("the settings allow only a few thousand slots")
+/// The columns that a change compares.
+fn compared(from: &Stored) -> (Option<i64>, Option<Uuid>) {
+    let (revision, attempt) = from.compared();
+    (revision.map(|revision| revision.0), attempt.map(|attempt| attempt.0))
 }
 
-pub(crate) fn version_column(version: u64) -> i64 {
-    i64::try_from(version).unwrap_or(i64::MAX)
+pub(crate) fn version_column(version: Version) -> i64 {
+    i64::try_from(version.0).unwrap_or(i64::MAX)
 }
 
 /// What every readable row has.
 struct Known {
-    version: u64,
+    version: Version,
     class: ErrorClass,
     state: LetterState,
     attempts: u32,
@@ -289,13 +293,13 @@ fn known(
     class: Option<&str>,
     state: Option<&str>,
     attempts: Option<i32>,
-    (revision, attempt): (Option<i64>, Option<Uuid>),
+    (revision, attempt): (Option<Revision>, Option<AttemptId>),
 ) -> Result<Known, String> {
     let version = version.and_then(|version| u64::try_from(version).ok()).filter(|v| *v > 0);
     let attempts = attempts.and_then(|attempts| u32::try_from(attempts).ok());
     let wrong = |column: &str| format!("its {column} makes no sense");
     Ok(Known {
-        version: version.ok_or_else(|| wrong("version"))?,
+        version: version.map(Version).ok_or_else(|| wrong("version"))?,
         class: class.and_then(class_of).ok_or_else(|| wrong("class"))?,
         state: state.and_then(state_of).ok_or_else(|| wrong("state"))?,
         attempts: attempts.ok_or_else(|| wrong("attempts"))?,
@@ -308,7 +312,7 @@ fn known(
 
 fn key(consumer: String, slot: i32, aggregate_id: Uuid) -> Key {
     // A slot below 0 is nobody's; it is listed for people only.
-    Key { consumer, slot: u32::try_from(slot).unwrap_or(u32::MAX), aggregate_id }
+    Key { consumer, slot: Slot(u32::try_from(slot).unwrap_or(u32::MAX)), aggregate_id }
 }
 
 /// What is missing or makes no sense was never counted.
@@ -318,7 +322,7 @@ fn crashes_of(crashes: Option<i32>) -> u32 {
 
 impl Row {
     pub(crate) fn decode(self) -> Stored {
-        let last = (self.revision, self.attempt);
+        let last = (self.revision.map(Revision), self.attempt.map(AttemptId));
         let (class, state) = (self.class.as_deref(), self.state.as_deref());
         let known = known(self.version, class, state, self.attempts, last);
         let key = key(self.consumer, self.slot, self.aggregate_id);
@@ -350,7 +354,7 @@ impl Row {
 
 impl SummaryRow {
     fn decode(self) -> Result<Summary, Unreadable> {
-        let last = (self.revision, self.attempt);
+        let last = (self.revision.map(Revision), self.attempt.map(AttemptId));
         let (class, state) = (self.class.as_deref(), self.state.as_deref());
         let known = known(self.version, class, state, self.attempts, last);
         let key = key(self.consumer, self.slot, self.aggregate_id);

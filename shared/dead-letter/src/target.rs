@@ -1,7 +1,8 @@
 //! What a letter's events are tried on: a consumer with its cursors.
 
 use async_trait::async_trait;
-use cdc::{ChangeConsumer, HandleError, MayBegin, Replay, ReplayError};
+use cdc::{ChangeConsumer, MayBegin, Replay, ReplayError, StoreError};
+use kernel::Version;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -15,11 +16,15 @@ pub trait Target: Send + Sync + 'static {
     fn needs(&self) -> cdc::Target;
 
     /// The last version handled; 0 before the first.
-    async fn cursor(&self, aggregate_id: Uuid) -> Result<u64, HandleError>;
+    async fn cursor(&self, aggregate_id: Uuid) -> Result<Version, StoreError>;
 
     /// Handles everything behind the cursor up to the aggregate's tail at the last look. Asks
     /// `may_begin` before each event. Gives the version reached.
-    async fn to_tail(&self, aggregate_id: Uuid, may_begin: &MayBegin) -> Result<u64, ReplayError>;
+    async fn to_tail(
+        &self,
+        aggregate_id: Uuid,
+        may_begin: &MayBegin,
+    ) -> Result<Version, ReplayError>;
 }
 
 /// The real one.
@@ -45,11 +50,15 @@ impl Target for ReplayTarget {
         self.consumer.target()
     }
 
-    async fn cursor(&self, aggregate_id: Uuid) -> Result<u64, HandleError> {
+    async fn cursor(&self, aggregate_id: Uuid) -> Result<Version, StoreError> {
         self.replay.cursor(self.consumer.name(), aggregate_id).await
     }
 
-    async fn to_tail(&self, aggregate_id: Uuid, may_begin: &MayBegin) -> Result<u64, ReplayError> {
+    async fn to_tail(
+        &self,
+        aggregate_id: Uuid,
+        may_begin: &MayBegin,
+    ) -> Result<Version, ReplayError> {
         self.replay.to_tail(&*self.consumer, aggregate_id, may_begin).await
     }
 }

@@ -16,9 +16,9 @@ use runtime::test_hooks::crash_point;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
-use uuid::Uuid;
 
 use crate::error::SlotError;
+use crate::ids::{Epoch, MemberId, Revision, Slot};
 use crate::lease::{Lease, Phase};
 use crate::leases::{Leases, Shared};
 use crate::metrics;
@@ -32,8 +32,8 @@ const SLOTS_PER_LOOK: u32 = 100;
 
 /// What one process has seen of the others.
 struct Observed {
-    members: Watch<Uuid>,
-    slots: Watch<u32>,
+    members: Watch<MemberId, Revision>,
+    slots: Watch<Slot, (Epoch, Revision)>,
 }
 
 impl Leases {
@@ -42,8 +42,8 @@ impl Leases {
     /// Errors are logged and repeated; none ends it.
     pub async fn run(&self, shutdown: &CancellationToken) {
         let shared = &self.shared;
-        // Whoever falls holds nothing any more: a keeper that went on would keep slots from the others
-        // for which nobody works.
+        // After a panic nothing is held any more: a keeper that went on would keep slots from the
+        // others, and nobody would work on them.
         let _end = shared.end.clone().drop_guard();
         shared.readiness.set("leases", false, format!("joining the group {}", shared.group));
         let beat = async {
@@ -68,7 +68,7 @@ impl Leases {
 
 impl Shared {
     /// Shows again and again that this process is a member; gives its last known revision.
-    async fn beat_until(&self, shutdown: &CancellationToken) -> Option<i64> {
+    async fn beat_until(&self, shutdown: &CancellationToken) -> Option<Revision> {
         let (mut known, mut failures) = (None, 0_u32);
         loop {
             let sent = Instant::now();
@@ -94,7 +94,7 @@ impl Shared {
     }
 
     /// Leaves the group. When that fails, the others see it standing still.
-    async fn leave(&self, known: Option<i64>) {
+    async fn leave(&self, known: Option<Revision>) {
         let Some(revision) = known else { return };
         let member = Member { id: self.owner, revision };
         let left = timeout(self.config.request_timeout() * 2, self.store.remove(member)).await;
@@ -139,7 +139,7 @@ impl Shared {
             observed.members.restart();
             observed.slots.restart();
         }
-        observed.members.see(members.iter().map(|m| (m.id, (m.revision, 0))), sent, received);
+        observed.members.see(members.iter().map(|m| (m.id, m.revision)), sent, received);
         let marks = slots.iter().map(|state| (state.slot, (state.epoch, state.revision)));
         observed.slots.see(marks, sent, received);
         self.notice_losses(&slots);
@@ -169,7 +169,7 @@ impl Shared {
     }
 
     /// Removes members that stand still; gives the others.
-    async fn bury(&self, members: Vec<Member>, observed: &Observed) -> Vec<Uuid> {
+    async fn bury(&self, members: Vec<Member>, observed: &Observed) -> Vec<MemberId> {
         let is_dead = |member: &Member| {
             member.id != self.owner && observed.members.stands_still(member.id, self.config.term())
         };
@@ -205,15 +205,15 @@ impl Shared {
         slots: Vec<SlotState>,
         observed: &Observed,
     ) {
-        let here: Vec<u32> = self.leases().keys().copied().collect();
+        let here: Vec<Slot> = self.leases().keys().copied().collect();
         let held = self.leases().values().filter(|lease| lease.phase() == Phase::Held).count();
         let missing = (share.slots as usize).saturating_sub(held);
         if missing == 0 {
             return;
         }
-        let mut rows: BTreeMap<u32, SlotState> =
+        let mut rows: BTreeMap<Slot, SlotState> =
             slots.into_iter().map(|state| (state.slot, state)).collect();
-        let order = (0..self.count).map(|step| (share.first + step) % self.count);
+        let order = (0..self.count).map(|step| Slot((share.first.0 + step) % self.count));
         let free = order.filter(|slot| !here.contains(slot)).filter_map(|slot| {
             let seen = rows.remove(&slot).unwrap_or_else(|| SlotState::new(&self.group, slot));
             let is_free = seen.owner.is_none_or(|owner| owner == self.owner);
@@ -233,7 +233,7 @@ impl Shared {
             let now = self.store.read(slot).await?;
             let is_free = now.owner.is_none_or(|owner| owner == self.owner);
             if !is_free && (now.epoch, now.revision) != (seen.epoch, seen.revision) {
-                debug!(group = self.group, slot, "slot moved while it was taken");
+                debug!(group = self.group, slot = slot.0, "slot moved while it was taken");
                 return Ok(None);
             }
             let reason = match now.owner {
@@ -253,11 +253,11 @@ impl Shared {
             }
             Ok(None) => {}
             Err(error) if error.is_lost() => {
-                debug!(group = self.group, slot, %error, "another was faster");
+                debug!(group = self.group, slot = slot.0, %error, "another was faster");
             }
             Err(error) => {
                 self.distrust();
-                warn!(group = self.group, slot, error = %chain(&error), "slot not taken");
+                warn!(group = self.group, slot = slot.0, error = %chain(&error), "slot not taken");
             }
         }
     }
@@ -333,7 +333,7 @@ impl Shared {
         } else {
             self.readiness.set("leases", true, text);
         }
-        let stuck: Vec<u32> = held
+        let stuck: Vec<Slot> = held
             .iter()
             .filter(|lease| lease.stood_still() >= self.config.stuck())
             .map(|lease| lease.slot)

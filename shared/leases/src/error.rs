@@ -2,6 +2,8 @@
 
 use std::error::Error;
 
+use crate::ids::{Revision, Slot};
+
 /// Why a slot could not be read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum SlotError {
@@ -13,11 +15,11 @@ pub enum SlotError {
         /// The group of consumers.
         group: String,
         /// The slot.
-        slot: u32,
+        slot: Slot,
         /// The revision that the caller knew.
-        expected: i64,
+        expected: Revision,
         /// The revision now.
-        actual: i64,
+        actual: Revision,
     },
     /// This process does not hold the slot, or its time to work on it is over.
     #[error("slot {slot} of {group} is not held here")]
@@ -25,7 +27,7 @@ pub enum SlotError {
         /// The group of consumers.
         group: String,
         /// The slot.
-        slot: u32,
+        slot: Slot,
     },
     /// The database did not answer, or not as it should; the same call may be made again.
     #[error("{what}")]

@@ -3,10 +3,10 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use runtime::test_hooks::defect;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::ids::{Epoch, Slot};
 use crate::row::SlotState;
 
 /// What its holder may do with a slot.
@@ -25,16 +25,14 @@ pub enum Phase {
 /// A lease from the take of its slot to the end.
 #[derive(Debug)]
 pub(crate) struct Lease {
-    pub(crate) slot: u32,
-    pub(crate) epoch: i64,
+    pub(crate) slot: Slot,
+    pub(crate) epoch: Epoch,
     /// The row as it was stored last; locked while a change of it is on its way, for every change is
     /// conditional on the one before.
     pub(crate) row: tokio::sync::Mutex<SlotState>,
     /// Cancelled when the lease ends, however.
     pub(crate) ended: CancellationToken,
     view: Mutex<View>,
-    /// The checkpoint with which it was taken.
-    pub(crate) taken_at_us: Option<i64>,
 }
 
 #[derive(Debug)]
@@ -62,7 +60,6 @@ impl Lease {
         Self {
             slot: state.slot,
             epoch: state.epoch,
-            taken_at_us: state.checkpoint_us,
             row: tokio::sync::Mutex::new(state),
             ended: CancellationToken::new(),
             view: Mutex::new(view),
@@ -84,16 +81,13 @@ impl Lease {
     /// When the last applied renewal was sent, and until when work may go on.
     pub(crate) fn times(&self) -> (Instant, Instant) {
         let view = self.view();
-        if defect("no-lease-fence") {
-            return (view.renewed, Instant::now() + Duration::from_secs(3_600));
-        }
         (view.renewed, view.until)
     }
 
     /// Whether the time to work on it is over. Once it is, it stays so: [`Self::renewed`] comes too
     /// late then.
     pub(crate) fn is_over(&self) -> bool {
-        !defect("no-lease-fence") && Instant::now() >= self.view().until
+        Instant::now() >= self.view().until
     }
 
     /// Whether something of the slot may begin now.

@@ -1,10 +1,10 @@
-//! The slots that this process holds, for whoever works on them.
+//! The slots that this process holds, for those who work on them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::future::join_all;
-use runtime::test_hooks::{crash_point, defect};
+use runtime::test_hooks::crash_point;
 use runtime::{Readiness, chain};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use crate::config::LeaseConfig;
 use crate::error::SlotError;
+use crate::ids::{MemberId, Slot};
 use crate::lease::{Lease, Phase};
 use crate::metrics;
 use crate::row::SlotState;
@@ -31,7 +32,7 @@ pub struct Held {
 
 /// The leases of one process in one group. Cheap to clone; all clones are one.
 ///
-/// [`Leases::run`] takes, renews and loses them. Whoever works on the slots compares
+/// [`Leases::run`] takes, renews and loses them. A worker on the slots compares
 /// [`Leases::held`] with what it works on after every [change](Leases::changes), and asks
 /// [`Leases::may_begin`] before each effect.
 #[derive(Clone)]
@@ -44,12 +45,12 @@ pub(crate) struct Shared {
     pub(crate) group: String,
     pub(crate) count: u32,
     pub(crate) config: LeaseConfig,
-    pub(crate) owner: Uuid,
+    pub(crate) owner: MemberId,
     pub(crate) readiness: Readiness,
     /// Of every slot that was taken and neither released nor forgotten.
-    pub(crate) leases: Mutex<BTreeMap<u32, Arc<Lease>>>,
+    pub(crate) leases: Mutex<BTreeMap<Slot, Arc<Lease>>>,
     pub(crate) changes: watch::Sender<u64>,
-    pub(crate) owned: watch::Sender<BTreeSet<u32>>,
+    pub(crate) owned: watch::Sender<BTreeSet<Slot>>,
     /// Renews each lease.
     pub(crate) keepers: TaskTracker,
     pub(crate) end: CancellationToken,
@@ -69,7 +70,7 @@ impl Leases {
         group: impl Into<String>,
         slot_count: u32,
         config: LeaseConfig,
-        owned: watch::Sender<BTreeSet<u32>>,
+        owned: watch::Sender<BTreeSet<Slot>>,
         readiness: Readiness,
     ) -> Self {
         let shared = Shared {
@@ -77,7 +78,7 @@ impl Leases {
             group: group.into(),
             count: slot_count,
             config,
-            owner: Uuid::new_v4(),
+            owner: MemberId(Uuid::new_v4()),
             readiness,
             leases: Mutex::default(),
             changes: watch::Sender::new(0),
@@ -92,7 +93,7 @@ impl Leases {
     }
 
     /// Who this process is in the rows.
-    pub fn owner(&self) -> Uuid {
+    pub fn owner(&self) -> MemberId {
         self.shared.owner
     }
 
@@ -102,7 +103,7 @@ impl Leases {
     }
 
     /// Every slot that was taken and neither released nor forgotten, as it is now.
-    pub fn held(&self) -> BTreeMap<u32, Held> {
+    pub fn held(&self) -> BTreeMap<Slot, Held> {
         let leases = self.shared.leases();
         let held = |lease: &Lease| Held { phase: lease.phase(), state: lease.state() };
         leases.iter().map(|(slot, lease)| (*slot, held(lease))).collect()
@@ -110,7 +111,7 @@ impl Leases {
 
     /// Whether an effect that belongs to the slot may begin now: it is held, and less than two thirds
     /// of the term have passed since its last applied renewal was sent.
-    pub fn may_begin(&self, slot: u32) -> bool {
+    pub fn may_begin(&self, slot: Slot) -> bool {
         self.shared.lease(slot).is_some_and(|lease| lease.may_begin())
     }
 
@@ -119,7 +120,7 @@ impl Leases {
     /// same call again, after an error, is as good as one.
     pub async fn save_checkpoint(
         &self,
-        slot: u32,
+        slot: Slot,
         checkpoint_us: i64,
         generation_ms: Option<i64>,
     ) -> Result<(), SlotError> {
@@ -145,7 +146,7 @@ impl Leases {
     }
 
     /// Work on a held slot went on in a way that does not move its checkpoint, as a catch-up does.
-    pub fn progressed(&self, slot: u32) {
+    pub fn progressed(&self, slot: Slot) {
         if let Some(lease) = self.shared.lease(slot) {
             lease.progressed();
         }
@@ -153,7 +154,7 @@ impl Leases {
 
     /// Gives up a slot of which nothing is in hand, so that who takes it next knows that nobody
     /// crashed. Nothing happens when it is not held here.
-    pub async fn release(&self, slot: u32) -> Result<(), SlotError> {
+    pub async fn release(&self, slot: Slot) -> Result<(), SlotError> {
         let shared = &self.shared;
         let Some(lease) = shared.lease(slot) else { return Ok(()) };
         if lease.enter(Phase::Surrendered) {
@@ -178,37 +179,37 @@ impl Leases {
     }
 
     /// Gives up every slot, after the shutdown of [`Leases::run`]: it waits until that takes nothing
-    /// more, so that none is left behind. Errors are logged: whoever takes the slot next only waits for a term, and
+    /// more, so that none is left behind. Errors are logged: the next owner only waits for a term, and
     /// counts a crash.
     pub async fn release_all(&self) {
         self.shared.takes_ended.cancelled().await;
-        let slots: Vec<u32> = self.shared.leases().keys().copied().collect();
+        let slots: Vec<Slot> = self.shared.leases().keys().copied().collect();
         join_all(slots.into_iter().map(|slot| async move {
             if let Err(error) = self.release(slot).await {
                 let (group, error) = (&self.shared.group, chain(&error).to_string());
-                warn!(group, slot, error, "slot not released");
+                warn!(group, slot = slot.0, error, "slot not released");
             }
         }))
         .await;
     }
 
     /// Nothing of a lost slot is in hand any more: it may be taken again.
-    pub fn forget(&self, slot: u32) {
+    pub fn forget(&self, slot: Slot) {
         self.shared.drop_lease(slot);
     }
 }
 
 impl Shared {
-    pub(crate) fn leases(&self) -> MutexGuard<'_, BTreeMap<u32, Arc<Lease>>> {
+    pub(crate) fn leases(&self) -> MutexGuard<'_, BTreeMap<Slot, Arc<Lease>>> {
         self.leases.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn lease(&self, slot: u32) -> Option<Arc<Lease>> {
+    pub(crate) fn lease(&self, slot: Slot) -> Option<Arc<Lease>> {
         self.leases().get(&slot).cloned()
     }
 
     /// The lease, when it is still this process's to change.
-    fn holding(&self, slot: u32) -> Result<Arc<Lease>, SlotError> {
+    fn holding(&self, slot: Slot) -> Result<Arc<Lease>, SlotError> {
         let lease = self.lease(slot);
         lease
             .filter(|lease| lease.phase() != Phase::Lost && !lease.is_over())
@@ -244,21 +245,18 @@ impl Shared {
     /// Shows that this process is at work on the slot.
     pub(crate) async fn renew(&self, lease: &Arc<Lease>) -> Result<(), SlotError> {
         let mut row = lease.row.lock().await;
-        let mut to = row.renewed(self.owner);
-        if defect("delayed-renewal-moves-checkpoint-back") {
-            to.checkpoint_us = lease.taken_at_us;
-        }
+        let to = row.renewed(self.owner);
         self.change(lease, &mut row, to).await
     }
 
     /// A lease begins.
     pub(crate) fn begin(&self, lease: Arc<Lease>, reason: &'static str) {
         let (group, slot, epoch) = (&self.group, lease.slot, lease.epoch);
-        info!(group, slot, epoch, reason, "slot taken");
+        info!(group, slot = slot.0, epoch = epoch.0, reason, "slot taken");
         metrics::CHANGES.with_label_values(&[reason]).inc();
         let label = slot.to_string();
         metrics::HELD.with_label_values(&[group.as_str(), &label]).set(1);
-        metrics::EPOCH.with_label_values(&[group.as_str(), &label]).set(epoch);
+        metrics::EPOCH.with_label_values(&[group.as_str(), &label]).set(epoch.0);
         self.leases().insert(slot, lease);
         self.announce();
     }
@@ -266,7 +264,8 @@ impl Shared {
     /// A lease ends although nobody asked for it.
     pub(crate) fn lose(&self, lease: &Arc<Lease>, reason: &'static str) {
         if lease.enter(Phase::Lost) {
-            warn!(group = self.group, slot = lease.slot, epoch = lease.epoch, reason, "slot lost");
+            let (slot, epoch) = (lease.slot.0, lease.epoch.0);
+            warn!(group = self.group, slot, epoch, reason, "slot lost");
             *self.lost_since_held.lock().unwrap_or_else(PoisonError::into_inner) = true;
             self.gone(lease, reason);
             self.announce();
@@ -280,7 +279,7 @@ impl Shared {
         metrics::HELD.with_label_values(&labels).set(0);
     }
 
-    fn drop_lease(&self, slot: u32) {
+    fn drop_lease(&self, slot: Slot) {
         if let Some(lease) = self.leases().remove(&slot) {
             lease.ended.cancel();
         }
@@ -291,7 +290,7 @@ impl Shared {
     pub(crate) fn announce(&self) {
         let leases = self.leases();
         let held = leases.values().filter(|lease| lease.phase() == Phase::Held);
-        let held: BTreeSet<u32> = held.map(|lease| lease.slot).collect();
+        let held: BTreeSet<Slot> = held.map(|lease| lease.slot).collect();
         drop(leases);
         self.owned.send_if_modified(|owned| {
             let is_other = *owned != held;

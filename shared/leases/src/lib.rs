@@ -9,7 +9,7 @@
 //! who else is, and takes its [fair share](share) of the slots that are free or whose owner [stands
 //! still](still). Each lease is renewed until the process is asked to end, more members come, or a
 //! renewal fails for too long: an owner stops two thirds of a term after the last renewal that was
-//! applied was sent, and nobody takes its slot before a whole term has passed. Whoever works on the
+//! applied was sent, and nobody takes its slot before a whole term has passed. A worker on the
 //! slots follows [`Leases::held`] and says when nothing is in hand any more: [`Leases::release`] after
 //! an orderly end, [`Leases::forget`] after a loss.
 //!
@@ -18,6 +18,7 @@
 mod agent;
 mod config;
 mod error;
+mod ids;
 mod lease;
 mod leases;
 mod metrics;
@@ -32,6 +33,7 @@ use database::{Migration, MigrationSet};
 
 pub use config::LeaseConfig;
 pub use error::SlotError;
+pub use ids::{AttemptId, Epoch, MemberId, Revision, Slot};
 pub use lease::Phase;
 pub use leases::{Held, Leases};
 pub use row::{SlotState, list};

@@ -6,6 +6,7 @@ use scylla::value::CqlTimestamp;
 use uuid::Uuid;
 
 use crate::error::{SlotError, While};
+use crate::ids::{AttemptId, Epoch, MemberId, Revision, Slot};
 
 /// The columns in the order of [`Row`].
 pub(crate) const COLUMNS: &str =
@@ -16,14 +17,14 @@ pub(crate) const COLUMNS: &str =
 pub struct SlotState {
     /// The group of consumers.
     pub group: String,
-    /// 0 to the number of slots - 1.
-    pub slot: u32,
+    /// Which one.
+    pub slot: Slot,
     /// Who works on it; `None` when it was released or never taken.
-    pub owner: Option<Uuid>,
+    pub owner: Option<MemberId>,
     /// Raised by every change of owner.
-    pub epoch: i64,
+    pub epoch: Epoch,
     /// Raised by every change.
-    pub revision: i64,
+    pub revision: Revision,
     /// Raised by every change that the owner makes.
     pub renewals: i64,
     /// How often the slot was taken from an owner that had not released it, since its checkpoint
@@ -35,18 +36,18 @@ pub struct SlotState {
     /// The newest CDC generation accounted for, in milliseconds since 1970.
     pub generation_ms: Option<i64>,
     /// The id of the change that made the row what it is.
-    pub attempt: Option<Uuid>,
+    pub attempt: Option<AttemptId>,
 }
 
 impl SlotState {
     /// A slot that nobody ever took.
-    pub fn new(group: &str, slot: u32) -> Self {
+    pub fn new(group: &str, slot: Slot) -> Self {
         Self {
             group: group.to_owned(),
             slot,
             owner: None,
-            epoch: 0,
-            revision: 0,
+            epoch: Epoch(0),
+            revision: Revision(0),
             renewals: 0,
             crashes: 0,
             checkpoint_us: None,
@@ -57,18 +58,18 @@ impl SlotState {
 
     /// The row after `owner` took it. Taking it from another who had not released it counts as a
     /// crash of that one.
-    pub(crate) fn taken(&self, owner: Uuid) -> Self {
+    pub(crate) fn taken(&self, owner: MemberId) -> Self {
         let is_crash = self.owner.is_some_and(|other| other != owner);
         Self {
             owner: Some(owner),
-            epoch: self.epoch + 1,
+            epoch: Epoch(self.epoch.0 + 1),
             crashes: self.crashes.saturating_add(i32::from(is_crash)),
             ..self.renewed(owner)
         }
     }
 
     /// The row after its owner showed that it is there.
-    pub(crate) fn renewed(&self, owner: Uuid) -> Self {
+    pub(crate) fn renewed(&self, owner: MemberId) -> Self {
         Self { renewals: self.renewals + 1, ..self.changed(owner) }
     }
 
@@ -76,7 +77,7 @@ impl SlotState {
     /// when nothing would move.
     pub(crate) fn settled(
         &self,
-        owner: Uuid,
+        owner: MemberId,
         checkpoint_us: i64,
         generation_ms: Option<i64>,
     ) -> Option<Self> {
@@ -87,17 +88,17 @@ impl SlotState {
     }
 
     /// The row after its owner gave it up: nobody crashed.
-    pub(crate) fn released(&self, owner: Uuid) -> Self {
+    pub(crate) fn released(&self, owner: MemberId) -> Self {
         Self { owner: None, crashes: 0, ..self.changed(owner) }
     }
 
     /// Each state is changed once, so a change is known by its author and the state it began from: a
-    /// change whose answer was lost is recognised by whatever the same owner tries next.
-    fn changed(&self, owner: Uuid) -> Self {
+    /// change whose answer was lost is recognised by what the same owner tries next.
+    fn changed(&self, owner: MemberId) -> Self {
         let name = format!("{}/{}/{}", self.slot, self.epoch, self.revision);
         Self {
-            revision: self.revision + 1,
-            attempt: Some(Uuid::new_v5(&owner, name.as_bytes())),
+            revision: self.revision.next(),
+            attempt: Some(AttemptId(Uuid::new_v5(&owner.0, name.as_bytes()))),
             ..self.clone()
         }
     }
@@ -123,16 +124,17 @@ impl TryFrom<Row> for SlotState {
     fn try_from(row: Row) -> Result<Self, SlotError> {
         Ok(Self {
             slot: u32::try_from(row.slot)
+                .map(Slot)
                 .when(|| format!("read slot {} of {}", row.slot, row.group))?,
             group: row.group,
-            owner: row.owner,
-            epoch: row.epoch,
-            revision: row.revision,
+            owner: row.owner.map(MemberId),
+            epoch: Epoch(row.epoch),
+            revision: Revision(row.revision),
             renewals: row.renewals,
             crashes: row.crashes,
             checkpoint_us: row.checkpoint_us,
             generation_ms: row.generation.map(|generation| generation.0),
-            attempt: row.attempt,
+            attempt: row.attempt.map(AttemptId),
         })
     }
 }

@@ -11,25 +11,23 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What changes with every sign of life.
-pub(crate) type Mark = (i64, i64);
-
 #[derive(Debug)]
-struct Sight {
-    mark: Mark,
+struct Sight<M> {
+    /// What changes with every sign of life.
+    mark: M,
     /// When the first answer with this mark arrived.
     first: Instant,
     /// When the newest read that showed it was sent.
     last_sent: Instant,
 }
 
-/// Watches rows by key.
+/// Watches the marks of rows by key.
 #[derive(Debug)]
-pub(crate) struct Watch<K> {
-    sights: BTreeMap<K, Sight>,
+pub(crate) struct Watch<K, M> {
+    sights: BTreeMap<K, Sight<M>>,
 }
 
-impl<K: Ord + Copy> Watch<K> {
+impl<K: Ord + Copy, M: PartialEq> Watch<K, M> {
     pub(crate) fn new() -> Self {
         Self { sights: BTreeMap::new() }
     }
@@ -37,7 +35,7 @@ impl<K: Ord + Copy> Watch<K> {
     /// Takes one read of all rows into account; who is not in it is forgotten.
     pub(crate) fn see(
         &mut self,
-        rows: impl IntoIterator<Item = (K, Mark)>,
+        rows: impl IntoIterator<Item = (K, M)>,
         sent: Instant,
         received: Instant,
     ) {

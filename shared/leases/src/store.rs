@@ -1,19 +1,18 @@
 //! The tables that a group shares, as a narrow trait: the real one is [`crate::Table`], tests bring
 //! fakes of their own.
 
-use async_trait::async_trait;
-use uuid::Uuid;
-
 use crate::error::SlotError;
+use crate::ids::{MemberId, Revision, Slot};
 use crate::row::SlotState;
+use async_trait::async_trait;
 
 /// A process that takes part in a group, as its row in `members` shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Member {
     /// The process, from its start to its end; the owner in `slots`.
-    pub id: Uuid,
+    pub id: MemberId,
     /// Raised by every beat.
-    pub revision: i64,
+    pub revision: Revision,
 }
 
 /// Slots and members of one group. Every change is conditional, so that a late one changes nothing.
@@ -23,7 +22,7 @@ pub trait LeaseStore: Send + Sync + 'static {
     async fn slots(&self) -> Result<Vec<SlotState>, SlotError>;
 
     /// One slot's row, with every change that was decided; made when it is missing.
-    async fn read(&self, slot: u32) -> Result<SlotState, SlotError>;
+    async fn read(&self, slot: Slot) -> Result<SlotState, SlotError>;
 
     /// Changes `from` to `to` on the condition that the row still has the epoch and revision of
     /// `from`; gives the row as it is stored then. That is `to`, or what an earlier change of the same
@@ -36,7 +35,7 @@ pub trait LeaseStore: Send + Sync + 'static {
 
     /// Shows that a member is there. `known` is what the beat before returned, `None` the first time;
     /// gives the new revision. A member that somebody removed is there again afterwards.
-    async fn beat(&self, member: Uuid, known: Option<i64>) -> Result<i64, SlotError>;
+    async fn beat(&self, member: MemberId, known: Option<Revision>) -> Result<Revision, SlotError>;
 
     /// Removes a member's row if it still has this revision; nothing happens when it has not.
     async fn remove(&self, member: Member) -> Result<(), SlotError>;

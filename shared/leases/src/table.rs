@@ -6,7 +6,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use database::session::{serial_read, was_applied};
 use futures::future::try_join_all;
-use runtime::test_hooks::defect;
 use runtime::{Backoff, BackoffConfig, chain};
 use scylla::client::session::Session;
 use scylla::response::query_result::QueryResult;
@@ -17,6 +16,7 @@ use tracing::warn;
 use uuid::Uuid;
 
 use crate::error::{SlotError, While};
+use crate::ids::{Epoch, MemberId, Revision, Slot};
 use crate::row::{COLUMNS, Row, SlotState};
 use crate::store::{LeaseStore, Member};
 
@@ -28,6 +28,9 @@ const BACKOFF: BackoffConfig = BackoffConfig { initial_ms: 20, max_ms: 1000 };
 
 /// ScyllaDB's bound on the keys of one `IN`.
 const SLOTS_PER_QUERY_MAX: u32 = 100;
+
+/// Epoch and revision of a row that is not there.
+const NEVER: (Epoch, Revision) = (Epoch(0), Revision(0));
 
 /// The rows of one group.
 #[derive(Debug, Clone)]
@@ -75,9 +78,9 @@ impl Table {
     }
 
     /// The row at SERIAL, so that every decided change is seen.
-    async fn find(&self, slot: u32) -> Result<Option<SlotState>, SlotError> {
+    async fn find(&self, slot: Slot) -> Result<Option<SlotState>, SlotError> {
         let what = || format!("read slot {slot} of {}", self.group);
-        let values = (&self.group, slot_column(slot));
+        let values = (&self.group, slot.column());
         let answer = self.run(&self.statements.read, values, what).await?;
         let rows = answer.into_rows_result().when(what)?;
         rows.maybe_first_row::<Row>().when(what)?.map(SlotState::try_from).transpose()
@@ -85,39 +88,38 @@ impl Table {
 
     async fn send(&self, from: &SlotState, to: &SlotState) -> Result<QueryResult, SlotError> {
         let what = || format!("change slot {} of {}", from.slot, self.group);
-        let condition = if defect("no-lease-fence") {
-            self.find(from.slot).await?.map_or((0, 0), |now| (now.epoch, now.revision))
-        } else {
-            (from.epoch, from.revision)
-        };
         let values = (
-            to.owner,
-            to.epoch,
-            to.revision,
-            to.attempt,
+            to.owner.map(|owner| owner.0),
+            to.epoch.0,
+            to.revision.0,
+            to.attempt.map(|attempt| attempt.0),
             to.renewals,
             to.crashes,
             to.checkpoint_us,
             to.generation_ms.map(CqlTimestamp),
             &self.group,
-            slot_column(from.slot),
-            condition.0,
-            condition.1,
+            from.slot.column(),
+            from.epoch.0,
+            from.revision.0,
         );
         self.run(&self.statements.change, values, what).await
     }
 
-    async fn beat_from(&self, member: Uuid, known: Option<i64>) -> Result<Option<i64>, SlotError> {
+    async fn beat_from(
+        &self,
+        member: MemberId,
+        known: Option<Revision>,
+    ) -> Result<Option<Revision>, SlotError> {
         let what = || format!("show that {member} is a member of {}", self.group);
-        let next = known.map_or(1, |revision| revision + 1);
+        let next = known.map_or(Revision(1), Revision::next);
         let attempt = Uuid::new_v4();
         let answer = match known {
             None => {
-                let values = (&self.group, member, next, attempt);
+                let values = (&self.group, member.0, next.0, attempt);
                 self.run(&self.statements.announce, values, what).await?
             }
             Some(revision) => {
-                let values = (next, attempt, &self.group, member, revision);
+                let values = (next.0, attempt, &self.group, member.0, revision.0);
                 self.run(&self.statements.beat, values, what).await?
             }
         };
@@ -132,7 +134,7 @@ impl LeaseStore for Table {
         let starts = (0..self.count).step_by(SLOTS_PER_QUERY_MAX as usize);
         let queries = starts.map(|start| async move {
             let end = self.count.min(start + SLOTS_PER_QUERY_MAX);
-            let slots: Vec<i32> = (start..end).map(slot_column).collect();
+            let slots: Vec<i32> = (start..end).map(|slot| Slot(slot).column()).collect();
             let answer = self.run(&self.statements.look, (&self.group, slots), what).await?;
             let rows = answer.into_rows_result().when(what)?;
             let states = rows.rows::<Row>().when(what)?;
@@ -141,16 +143,16 @@ impl LeaseStore for Table {
         Ok(try_join_all(queries).await?.concat())
     }
 
-    async fn read(&self, slot: u32) -> Result<SlotState, SlotError> {
+    async fn read(&self, slot: Slot) -> Result<SlotState, SlotError> {
         let what = || format!("create slot {slot} of {}", self.group);
         let mut backoff = Backoff::new(BACKOFF);
         loop {
             if let Some(state) = self.find(slot).await? {
                 return Ok(state);
             }
-            let values = (&self.group, slot_column(slot));
+            let values = (&self.group, slot.column());
             let created = self.run(&self.statements.create, values, what).await;
-            // Whatever became of the request, and whoever made the row: new rows are the same.
+            // The outcome of the request does not matter, nor who made the row: new rows are the same.
             if let Some(state) = self.find(slot).await? {
                 return Ok(state);
             }
@@ -183,7 +185,7 @@ impl LeaseStore for Table {
                 Err(error) => Some(error),
             };
             let now = self.find(from.slot).await?;
-            let (epoch, revision) = now.as_ref().map_or((0, 0), |now| (now.epoch, now.revision));
+            let (epoch, revision) = now.as_ref().map_or(NEVER, |now| (now.epoch, now.revision));
             if let Some(now) = now.filter(|now| now.attempt == to.attempt) {
                 return Ok(now);
             }
@@ -194,7 +196,7 @@ impl LeaseStore for Table {
                     if attempt >= ATTEMPTS_MAX {
                         return Err(error);
                     }
-                    let (group, slot) = (&self.group, from.slot);
+                    let (group, slot) = (&self.group, from.slot.0);
                     warn!(group, slot, attempt, error = %chain(&error), "change of a slot is unknown");
                     tokio::time::sleep(backoff.next_pause()).await;
                 }
@@ -214,15 +216,16 @@ impl LeaseStore for Table {
         members_of(&self.session, &self.statements.members, &self.group).await
     }
 
-    async fn beat(&self, member: Uuid, known: Option<i64>) -> Result<i64, SlotError> {
+    async fn beat(&self, member: MemberId, known: Option<Revision>) -> Result<Revision, SlotError> {
         let what = || format!("show that {member} is a member of {}", self.group);
         if let Some(revision) = self.beat_from(member, known).await? {
             return Ok(revision);
         }
         // An earlier beat landed after all, or somebody removed a member that stood still.
-        let answer = self.run(&self.statements.member, (&self.group, member), what).await?;
+        let answer = self.run(&self.statements.member, (&self.group, member.0), what).await?;
         let rows = answer.into_rows_result().when(what)?;
-        let now = rows.maybe_first_row::<(i64,)>().when(what)?.map(|(revision,)| revision);
+        let now =
+            rows.maybe_first_row::<(i64,)>().when(what)?.map(|(revision,)| Revision(revision));
         match self.beat_from(member, now).await? {
             Some(revision) => Ok(revision),
             None => {
@@ -234,7 +237,7 @@ impl LeaseStore for Table {
 
     async fn remove(&self, member: Member) -> Result<(), SlotError> {
         let what = || format!("remove member {} of {}", member.id, self.group);
-        let values = (&self.group, member.id, member.revision);
+        let values = (&self.group, member.id.0, member.revision.0);
         // Not applied: it lives, or another was faster.
         self.run(&self.statements.remove, values, what).await.map(drop)
     }
@@ -252,7 +255,7 @@ pub async fn list_members(session: &Session) -> Result<Vec<(String, Member)>, Sl
     let mut members = Vec::new();
     for row in rows.rows::<(String, Uuid, i64)>().when(what)? {
         let (group, id, revision) = row.when(what)?;
-        members.push((group, Member { id, revision }));
+        members.push((group, member_of(id, revision)));
     }
     members.sort_by(|a, b| (&a.0, a.1.id).cmp(&(&b.0, b.1.id)));
     Ok(members)
@@ -271,7 +274,11 @@ async fn members_of(
         .into_rows_result()
         .when(what)?;
     let members = rows.rows::<(Uuid, i64)>().when(what)?;
-    members.map(|row| row.when(what).map(|(id, revision)| Member { id, revision })).collect()
+    members.map(|row| row.when(what).map(|(id, revision)| member_of(id, revision))).collect()
+}
+
+fn member_of(id: Uuid, revision: i64) -> Member {
+    Member { id: MemberId(id), revision: Revision(revision) }
 }
 
 impl Statements {
@@ -324,8 +331,4 @@ impl Statements {
                 .await?,
         })
     }
-}
-
-fn slot_column(slot: u32) -> i32 {
-    i32::try_from(slot).expect("the settings allow only a few thousand slots")
 }

@@ -6,7 +6,7 @@ use cdc::{
 };
 use database::{Database, ScyllaConfig};
 use dead_letter::LetterBox;
-use leases::LeaseConfig;
+use leases::{LeaseConfig, Slot};
 use projection::audit::{AuditConfig, AuditDeps, run_audit};
 use runtime::Process;
 use runtime::config::{BadValue, Configuration};
@@ -63,7 +63,7 @@ async fn run(mut process: Process<Config>, application: Application) -> anyhow::
     let settings = database.wait_for_schema(&mut process, &schema).await?;
     let session = database.session();
     let consumers = application.read_models.consumers(&session);
-    let owned = watch::Sender::<BTreeSet<u32>>::default();
+    let owned = watch::Sender::<BTreeSet<Slot>>::default();
     let slots = owned.subscribe();
     let scanned: OwnedSlots = Arc::new(move || slots.borrow().clone());
     let letters = LetterBox::open(session.clone(), cdc.blocked_aggregates_max).await?;
@@ -77,17 +77,6 @@ async fn run(mut process: Process<Config>, application: Application) -> anyhow::
         config: audit,
         owned: audited,
     };
-    let scan = ScannerDeps {
-        session: Arc::clone(&session),
-        keyspace: scylla.keyspace.clone(),
-        group: GROUP,
-        consumers: consumers.clone(),
-        owned: scanned,
-        aggregates: application.aggregates,
-        letters: letters.clone(),
-        settings,
-        config: scanner,
-    };
     let deps = GroupDeps {
         session,
         keyspace: scylla.keyspace,
@@ -99,6 +88,12 @@ async fn run(mut process: Process<Config>, application: Application) -> anyhow::
         leases,
         owned,
         readiness: process.readiness(),
+    };
+    let scan = ScannerDeps {
+        group: deps.clone(),
+        owned: scanned,
+        aggregates: application.aggregates,
+        config: scanner,
     };
     // One unit: leases, readers and lanes fall together, and the next start is a new member of the
     // group under a new name, which waits for the old one's leases to expire.

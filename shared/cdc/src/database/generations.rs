@@ -2,15 +2,14 @@
 //!
 //! The tables of vnodes are read at the level that the cluster's size allows, as the official reader does.
 
-use crate::consumer::HandleError;
 use crate::database::tablets::{TabletGenerations, is_on_tablets};
-use crate::database::{failed, misread, prepare};
-use crate::generation::StreamRange;
+use crate::database::{prepare, query, query_all};
+use crate::error::StoreError;
 use crate::log_time::LogTime;
+use crate::reading::generation::StreamRange;
 use crate::source::GenerationSource;
 use async_trait::async_trait;
 use database::session::distributed_read;
-use futures::TryStreamExt;
 use scylla::client::session::Session;
 use scylla::serialize::row::SerializeRow;
 use scylla::statement::prepared::PreparedStatement;
@@ -35,7 +34,7 @@ pub(crate) struct VnodeGenerations {
 
 impl VnodeGenerations {
     /// Prepares the statements.
-    pub(crate) async fn open(session: Arc<Session>) -> Result<Self, HandleError> {
+    pub(crate) async fn open(session: Arc<Session>) -> Result<Self, StoreError> {
         Ok(Self {
             all: prepare(&session, ALL).await?,
             newer: prepare(&session, NEWER).await?,
@@ -50,14 +49,6 @@ impl VnodeGenerations {
         statement.set_consistency(distributed_read(&self.session));
         statement
     }
-
-    async fn times(
-        &self,
-        statement: &PreparedStatement,
-        values: impl SerializeRow,
-    ) -> Result<Vec<LogTime>, HandleError> {
-        times_of(&self.session, &self.levelled(statement), values).await
-    }
 }
 
 /// The generations of a table: those of its own if its keyspace is on tablets, else those of the
@@ -66,7 +57,7 @@ pub(crate) async fn generations_of(
     session: Arc<Session>,
     keyspace: &str,
     table: &'static str,
-) -> Result<Arc<dyn GenerationSource>, HandleError> {
+) -> Result<Arc<dyn GenerationSource>, StoreError> {
     if is_on_tablets(&session, keyspace).await? {
         return Ok(Arc::new(TabletGenerations::open(session, keyspace, table).await?));
     }
@@ -78,44 +69,30 @@ pub(super) async fn times_of(
     session: &Session,
     statement: &PreparedStatement,
     values: impl SerializeRow,
-) -> Result<Vec<LogTime>, HandleError> {
+) -> Result<Vec<LogTime>, StoreError> {
     const WHAT: &str = "read the CDC generations";
-    let answer = session.execute_unpaged(statement, values).await;
-    let rows = answer.map_err(|e| failed(WHAT, e))?.into_rows_result();
-    let rows = rows.map_err(|e| misread(WHAT, e))?;
-    let mut times = Vec::with_capacity(rows.rows_num());
-    for row in rows.rows::<(CqlTimestamp,)>().map_err(|e| misread(WHAT, e))? {
-        let (time,) = row.map_err(|e| misread(WHAT, e))?;
-        times.push(LogTime::from_millis(time.0));
-    }
+    let rows = query::<(CqlTimestamp,)>(session, statement, values, || WHAT.to_owned()).await?;
+    let mut times: Vec<_> = rows.iter().map(|(time,)| LogTime::from_millis(time.0)).collect();
     times.sort_unstable();
     Ok(times)
 }
 
 #[async_trait]
 impl GenerationSource for VnodeGenerations {
-    async fn starts(&self, after: Option<LogTime>) -> Result<Vec<LogTime>, HandleError> {
-        match after {
-            None => self.times(&self.all, ()).await,
-            Some(after) => self.times(&self.newer, (CqlTimestamp(after.millis()),)).await,
-        }
+    async fn starts(&self, after: Option<LogTime>) -> Result<Vec<LogTime>, StoreError> {
+        let Some(after) = after else {
+            return times_of(&self.session, &self.levelled(&self.all), ()).await;
+        };
+        let values = (CqlTimestamp(after.millis()),);
+        times_of(&self.session, &self.levelled(&self.newer), values).await
     }
 
-    async fn streams(&self, start: LogTime) -> Result<Vec<StreamRange>, HandleError> {
+    async fn streams(&self, start: LogTime) -> Result<Vec<StreamRange>, StoreError> {
         const WHAT: &str = "read the streams of a CDC generation";
         let statement = self.levelled(&self.streams);
-        let rows = self.session.execute_iter(statement, (CqlTimestamp(start.millis()),)).await;
-        let rows = rows.map_err(|e| HandleError {
-            class: crate::ErrorClass::Transport,
-            what: WHAT.to_owned(),
-            source: Some(Box::new(e)),
-        })?;
-        let rows = rows.rows_stream::<(i64, Vec<StreamID>)>().map_err(|e| misread(WHAT, e))?;
-        let ranges: Vec<_> = rows.try_collect().await.map_err(|e| HandleError {
-            class: crate::ErrorClass::Transport,
-            what: WHAT.to_owned(),
-            source: Some(Box::new(e)),
-        })?;
+        let values = (CqlTimestamp(start.millis()),);
+        let ranges: Vec<(i64, Vec<StreamID>)> =
+            query_all(&self.session, statement, values, WHAT).await?;
         Ok(ranges.into_iter().map(|(end, streams)| StreamRange { end, streams }).collect())
     }
 }

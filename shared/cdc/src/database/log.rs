@@ -3,17 +3,18 @@
 //! Rows are decoded by `scylla-cdc`, which takes for granted what the log table promises; the
 //! operation is looked at first, so that rows which are no announcement never get there.
 
-use crate::consumer::{Change, ErrorClass, HandleError};
-use crate::database::{failed, misread, prepare};
+use crate::consumer::Change;
+use crate::database::{misread, prepare, query, query_page};
+use crate::error::StoreError;
 use crate::log_time::{LogTime, Window};
-use crate::source::{Detail, LogPage, LogRow, LogSource, NextPage, NodeReading, Ring};
+use crate::source::{Announcement, Detail, LogPage, LogRow, LogSource, NextPage, NodeReading};
 use async_trait::async_trait;
 use event_store::outbox;
 use futures::future::join_all;
+use kernel::Version;
 use runtime::chain;
 use scylla::client::session::Session;
 use scylla::policies::load_balancing::{NodeIdentifier, SingleTargetLoadBalancingPolicy};
-use scylla::response::{PagingState, PagingStateResponse};
 use scylla::statement::prepared::PreparedStatement;
 use scylla::value::{CqlTimestamp, CqlValue, Row};
 use scylla_cdc::cdc_types::StreamID;
@@ -43,7 +44,7 @@ impl OutboxLog {
         session: Arc<Session>,
         keyspace: &str,
         page_rows: u32,
-    ) -> Result<Self, HandleError> {
+    ) -> Result<Self, StoreError> {
         use outbox::column::{
             AGGREGATE_ID, AGGREGATE_TYPE, EVENT_DATA, EVENT_ID, EVENT_TYPE, METADATA, RECORDED_AT,
             SCHEMA_VERSION, SEQUENCE_NUMBER, TOPIC,
@@ -59,7 +60,7 @@ impl OutboxLog {
             );
             let mut statement = prepare(&session, &cql).await?;
             statement.set_page_size(i32::try_from(page_rows).unwrap_or(i32::MAX));
-            Ok::<_, HandleError>(statement)
+            Ok::<_, StoreError>(statement)
         };
         let rows = query(&[&keys[..], &content[..]].concat()).await?;
         let keys = query(&keys).await?;
@@ -69,16 +70,15 @@ impl OutboxLog {
     }
 
     /// What one node's clock shows.
-    async fn clock_of(&self, node: NodeIdentifier) -> Result<NodeReading, HandleError> {
+    async fn clock_of(&self, node: NodeIdentifier) -> Result<NodeReading, StoreError> {
         const WHAT: &str = "read the database's clock";
         let mut statement = self.clock.clone();
         statement.set_load_balancing_policy(Some(SingleTargetLoadBalancingPolicy::new(node, None)));
         let sent = Instant::now();
-        let answer = self.session.execute_unpaged(&statement, ()).await;
+        let shown =
+            query::<(CqlTimestamp,)>(&self.session, &statement, (), || WHAT.to_owned()).await?;
         let received = Instant::now();
-        let rows = answer.map_err(|e| failed(WHAT, e))?.into_rows_result();
-        let rows = rows.map_err(|e| misread(WHAT, e))?;
-        let (now,) = rows.single_row::<(CqlTimestamp,)>().map_err(|e| misread(WHAT, e))?;
+        let (now,) = shown.first().ok_or_else(|| StoreError::missing(WHAT))?;
         Ok(NodeReading { sent, received, value: LogTime::from_millis(now.0) })
     }
 }
@@ -91,28 +91,15 @@ impl LogSource for OutboxLog {
         window: Window,
         detail: Detail,
         page: Option<NextPage>,
-    ) -> Result<LogPage, HandleError> {
+    ) -> Result<LogPage, StoreError> {
         const WHAT: &str = "read the CDC log";
         let statement = match detail {
             Detail::Full => &self.rows,
             Detail::Keys => &self.keys,
         };
         let (after, before) = window.bounds();
-        let page =
-            page.map_or_else(PagingState::start, |next| PagingState::new_from_raw_bytes(next.0));
         let values = (streams, after, before);
-        let (answer, next) = self
-            .session
-            .execute_single_page(statement, values, page)
-            .await
-            .map_err(|e| failed(WHAT, e))?;
-        let answer = answer.into_rows_result().map_err(|e| misread(WHAT, e))?;
-        let next = match next {
-            PagingStateResponse::HasMorePages { state } => {
-                state.as_bytes_slice().cloned().map(NextPage)
-            }
-            PagingStateResponse::NoMorePages => None,
-        };
+        let (answer, next) = query_page(&self.session, statement, values, page, WHAT).await?;
         if answer.rows_num() == 0 {
             return Ok(LogPage { rows: Vec::new(), next });
         }
@@ -129,7 +116,7 @@ impl LogSource for OutboxLog {
         Ok(LogPage { rows, next })
     }
 
-    async fn clocks(&self) -> Result<Vec<NodeReading>, HandleError> {
+    async fn clocks(&self) -> Result<Vec<NodeReading>, StoreError> {
         let cluster = self.session.get_cluster_state();
         let nodes = cluster.get_nodes_info().iter();
         let connected = nodes.filter(|node| node.is_connected());
@@ -146,11 +133,8 @@ impl LogSource for OutboxLog {
             }
         }
         if readings.is_empty() {
-            return Err(last_error.unwrap_or_else(|| HandleError {
-                class: ErrorClass::Transport,
-                what: "read the database's clock: no node is connected".to_owned(),
-                source: None,
-            }));
+            let nobody = "read the database's clock: no node is connected";
+            return Err(last_error.unwrap_or_else(|| StoreError::missing(nobody)));
         }
         Ok(readings)
     }
@@ -174,7 +158,7 @@ fn decode(mut row: CDCRow<'_>, detail: Detail) -> Option<LogRow> {
     };
     let aggregate_type =
         row.get_value(AGGREGATE_TYPE).as_ref().and_then(CqlValue::as_text).cloned();
-    let ring = Ring { aggregate_id, aggregate_type, version };
+    let announcement = Announcement { aggregate_id, aggregate_type, version: Version(version) };
     let change = if detail == Detail::Full {
         let topic = match row.take_value(TOPIC) {
             Some(CqlValue::Text(topic)) => Some(topic),
@@ -196,7 +180,7 @@ fn decode(mut row: CDCRow<'_>, detail: Detail) -> Option<LogRow> {
         stream: row.stream_id,
         time: row.time,
         end_of_group: row.end_of_batch,
-        ring,
+        announcement,
         change,
     })
 }

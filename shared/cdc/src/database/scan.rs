@@ -1,11 +1,13 @@
 //! What the scanner compares: tails of outbox and ledger, cursors, checkpoints, catch-ups.
 
-use crate::checkpoints::failed as slots_failed;
-use crate::consumer::{ErrorClass, HandleError};
-use crate::database::events::{TAILS_COLUMNS, read_tails};
-use crate::database::{CatchUps, OutboxLog, failed, misread, prepare};
+use crate::config::millis;
+use crate::consumer::ErrorClass;
+use crate::database::events::{prepare_tails, read_tails};
+use crate::database::{CatchUps, OutboxLog, misread, prepare, query};
+use crate::error::StoreError;
 use crate::letters::{LetterKey, Letters};
 use crate::log_time::LogTime;
+use crate::reading::checkpoints::failed as slots_failed;
 use crate::scanner::ScannerDeps;
 use crate::scanner::source::{Progress, ScanSource, Scanned};
 use crate::source::{CatchUpStore, LogSource, NextPage, TailPage};
@@ -40,18 +42,13 @@ pub(crate) struct ScanTables {
 
 impl ScanTables {
     /// Prepares the statements; the tables must be there.
-    pub(crate) async fn open(deps: &ScannerDeps) -> Result<Self, HandleError> {
-        let (session, config) = (deps.session.clone(), &deps.config);
-        let page_rows = i32::try_from(config.page_aggregates).unwrap_or(i32::MAX);
+    pub(crate) async fn open(deps: &ScannerDeps) -> Result<Self, StoreError> {
+        let ScannerDeps { group, config, .. } = deps;
+        let session = group.session.clone();
         let tails = async |table: &str| {
-            let cql = format!(
-                "SELECT {TAILS_COLUMNS} FROM {table} WHERE token(aggregate_id) >= ? \
-                 AND token(aggregate_id) <= ? PER PARTITION LIMIT 1"
-            );
-            let mut statement = prepare(&session, &cql).await?;
-            statement.set_page_size(page_rows);
-            statement.set_request_timeout(Some(config.request_timeout()));
-            Ok::<_, HandleError>(statement)
+            let mut statement = prepare_tails(&session, table, config.page_aggregates).await?;
+            statement.set_request_timeout(Some(millis(config.request_timeout_ms)));
+            Ok::<_, StoreError>(statement)
         };
         let announced = format!(
             "SELECT {} FROM {} WHERE {} = ? AND {} = ?",
@@ -61,16 +58,14 @@ impl ScanTables {
             outbox::column::SEQUENCE_NUMBER,
         );
         let bounds = ReannounceBounds {
-            request_timeout: config.request_timeout(),
+            request_timeout: millis(config.request_timeout_ms),
             page_events: i32::try_from(config.announce_events).unwrap_or(i32::MAX),
             attempts_max: config.announce_attempts_max,
             backoff: config.backoff,
         };
-        let reannouncer = Reannouncer::open(session.clone(), bounds, &deps.settings).await;
-        let reannouncer = reannouncer.map_err(|error| HandleError {
-            class: ErrorClass::Transport,
-            what: "open the event store".to_owned(),
-            source: Some(Box::new(error)),
+        let reannouncer = Reannouncer::open(session.clone(), bounds, &group.settings).await;
+        let reannouncer = reannouncer.map_err(|error| {
+            StoreError::new(ErrorClass::Transport, "open the event store", error)
         })?;
         Ok(Self {
             outbox_tails: tails(outbox::TABLE).await?,
@@ -78,9 +73,9 @@ impl ScanTables {
             cursors: prepare(&session, CURSORS).await?,
             announced: prepare(&session, &announced).await?,
             catch_ups: CatchUps::open(session.clone()).await?,
-            log: OutboxLog::open(session.clone(), &deps.keyspace, config.page_aggregates).await?,
+            log: OutboxLog::open(session.clone(), &group.keyspace, config.page_aggregates).await?,
             reannouncer,
-            letters: deps.letters.clone(),
+            letters: group.letters.clone(),
             session,
         })
     }
@@ -88,7 +83,7 @@ impl ScanTables {
 
 #[async_trait]
 impl ScanSource for ScanTables {
-    async fn now(&self) -> Result<LogTime, HandleError> {
+    async fn now(&self) -> Result<LogTime, StoreError> {
         let readings = self.log.clocks().await?;
         let latest = readings.iter().map(|reading| {
             let round_trip = reading.received.saturating_duration_since(reading.sent);
@@ -97,7 +92,7 @@ impl ScanSource for ScanTables {
         Ok(latest.max().unwrap_or(LogTime::MAX))
     }
 
-    async fn progress(&self, consumers: &[String]) -> Result<Progress, HandleError> {
+    async fn progress(&self, consumers: &[String]) -> Result<Progress, StoreError> {
         let mut progress = Progress::default();
         for slot in leases::list(&self.session).await.map_err(slots_failed)? {
             if let Some(checkpoint) = slot.checkpoint_us {
@@ -118,7 +113,7 @@ impl ScanSource for ScanTables {
         of: Scanned,
         tokens: RangeInclusive<i64>,
         page: Option<NextPage>,
-    ) -> Result<TailPage, HandleError> {
+    ) -> Result<TailPage, StoreError> {
         let statement = match of {
             Scanned::Outbox => &self.outbox_tails,
             Scanned::Ledger => &self.ledger_tails,
@@ -126,43 +121,42 @@ impl ScanSource for ScanTables {
         read_tails(&self.session, statement, tokens, page).await
     }
 
-    async fn has_letter(&self, key: LetterKey<'_>) -> Result<bool, HandleError> {
+    async fn has_letter(&self, key: LetterKey<'_>) -> Result<bool, StoreError> {
         Ok(self.letters.read(key).await?.is_some())
     }
 
-    async fn cursors(&self, aggregate_id: Uuid) -> Result<BTreeMap<String, u64>, HandleError> {
+    async fn cursors(&self, aggregate_id: Uuid) -> Result<BTreeMap<String, Version>, StoreError> {
         let what = || format!("read the cursors of aggregate {aggregate_id}");
-        let answer = self.session.execute_unpaged(&self.cursors, (aggregate_id,)).await;
-        let rows = answer.map_err(|e| failed(what(), e))?.into_rows_result();
-        let rows = rows.map_err(|e| misread(what(), e))?;
+        let rows: Vec<(String, Option<i64>)> =
+            query(&self.session, &self.cursors, (aggregate_id,), what).await?;
         let mut cursors = BTreeMap::new();
-        for row in rows.rows::<(String, Option<i64>)>().map_err(|e| misread(what(), e))? {
-            let (consumer, version) = row.map_err(|e| misread(what(), e))?;
+        for (consumer, version) in rows {
             let version = u64::try_from(version.unwrap_or(0)).map_err(|e| misread(what(), e))?;
-            cursors.insert(consumer, version);
+            cursors.insert(consumer, Version(version));
         }
         Ok(cursors)
     }
 
-    async fn is_announced(&self, aggregate_id: Uuid, version: u64) -> Result<bool, HandleError> {
+    async fn is_announced(&self, aggregate_id: Uuid, version: Version) -> Result<bool, StoreError> {
         let what = || format!("look for the announcement of version {version} of {aggregate_id}");
-        let number = i64::try_from(version).map_err(|e| misread(what(), e))?;
-        let answer = self.session.execute_unpaged(&self.announced, (aggregate_id, number)).await;
-        let rows = answer.map_err(|e| failed(what(), e))?.into_rows_result();
-        Ok(rows.map_err(|e| misread(what(), e))?.rows_num() > 0)
+        let number = i64::try_from(version.0).map_err(|e| misread(what(), e))?;
+        let values = (aggregate_id, number);
+        let found = query::<(Option<Uuid>,)>(&self.session, &self.announced, values, what).await?;
+        Ok(!found.is_empty())
     }
 
     async fn announce_after(
         &self,
         aggregate_id: Uuid,
-        version: u64,
+        version: Version,
         topic: &str,
-    ) -> Result<u64, HandleError> {
-        let announced = self.reannouncer.after(aggregate_id, Version(version), topic).await;
-        announced.map_err(|error: ReannounceError| HandleError {
-            class: if error.is_transient() { ErrorClass::Transport } else { ErrorClass::Poison },
-            what: format!("announce aggregate {aggregate_id} after version {version}"),
-            source: Some(Box::new(error)),
+    ) -> Result<u64, StoreError> {
+        let announced = self.reannouncer.after(aggregate_id, version, topic).await;
+        announced.map_err(|error: ReannounceError| {
+            let class =
+                if error.is_transient() { ErrorClass::Transport } else { ErrorClass::Poison };
+            let what = format!("announce aggregate {aggregate_id} after version {version}");
+            StoreError::new(class, what, error)
         })
     }
 }

@@ -1,10 +1,12 @@
 //! The tables of this crate: `consumer_cursors` and `catch_ups`.
 
-use crate::consumer::HandleError;
-use crate::database::{failed, misread, prepare};
+use crate::database::{execute, misread, prepare, query};
+use crate::error::StoreError;
 use crate::log_time::LogTime;
 use crate::source::{CatchUpRow, CatchUpStore, Cursor, CursorStore};
 use async_trait::async_trait;
+use kernel::Version;
+use leases::Slot;
 use scylla::client::session::Session;
 use scylla::statement::prepared::PreparedStatement;
 use std::collections::BTreeMap;
@@ -29,7 +31,7 @@ pub(crate) struct Cursors {
 
 impl Cursors {
     /// Prepares the statements; the table must be there.
-    pub(crate) async fn open(session: Arc<Session>) -> Result<Self, HandleError> {
+    pub(crate) async fn open(session: Arc<Session>) -> Result<Self, StoreError> {
         let read = prepare(&session, READ_CURSOR).await?;
         let write = prepare(&session, WRITE_CURSOR).await?;
         Ok(Self { session, read, write })
@@ -38,17 +40,14 @@ impl Cursors {
 
 #[async_trait]
 impl CursorStore for Cursors {
-    async fn read(&self, aggregate_id: Uuid, consumer: &str) -> Result<Cursor, HandleError> {
+    async fn read(&self, aggregate_id: Uuid, consumer: &str) -> Result<Cursor, StoreError> {
         let what = || format!("read the cursor of {consumer} for aggregate {aggregate_id}");
-        let answer = self.session.execute_unpaged(&self.read, (aggregate_id, consumer)).await;
-        let rows = answer.map_err(|e| failed(what(), e))?.into_rows_result();
-        let row = rows
-            .map_err(|e| misread(what(), e))?
-            .maybe_first_row::<(Option<i64>, Option<String>)>()
-            .map_err(|e| misread(what(), e))?;
-        let Some((version, view)) = row else { return Ok(Cursor::default()) };
+        let values = (aggregate_id, consumer);
+        let mut rows: Vec<(Option<i64>, Option<String>)> =
+            query(&self.session, &self.read, values, what).await?;
+        let Some((version, view)) = rows.pop() else { return Ok(Cursor::default()) };
         let version = u64::try_from(version.unwrap_or(0)).map_err(|e| misread(what(), e))?;
-        Ok(Cursor { version, view: view.map(Into::into) })
+        Ok(Cursor { version: Version(version), view: view.map(Into::into) })
     }
 
     async fn write(
@@ -56,15 +55,11 @@ impl CursorStore for Cursors {
         aggregate_id: Uuid,
         consumer: &str,
         cursor: &Cursor,
-    ) -> Result<(), HandleError> {
+    ) -> Result<(), StoreError> {
         let what = || format!("write the cursor of {consumer} for aggregate {aggregate_id}");
-        let version = i64::try_from(cursor.version).map_err(|e| misread(what(), e))?;
+        let version = i64::try_from(cursor.version.0).map_err(|e| misread(what(), e))?;
         let values = (aggregate_id, consumer, version, cursor.view.as_deref(), version);
-        self.session
-            .execute_unpaged(&self.write, values)
-            .await
-            .map(drop)
-            .map_err(|e| failed(what(), e))
+        execute(&self.session, &self.write, values, what).await
     }
 }
 
@@ -77,7 +72,7 @@ pub(crate) struct CatchUps {
 
 impl CatchUps {
     /// Prepares the statements; the table must be there.
-    pub(crate) async fn open(session: Arc<Session>) -> Result<Self, HandleError> {
+    pub(crate) async fn open(session: Arc<Session>) -> Result<Self, StoreError> {
         let read = prepare(&session, READ_CATCH_UPS).await?;
         let write = prepare(&session, WRITE_CATCH_UP).await?;
         Ok(Self { session, read, write })
@@ -86,30 +81,22 @@ impl CatchUps {
 
 #[async_trait]
 impl CatchUpStore for CatchUps {
-    async fn load(&self, consumer: &str) -> Result<BTreeMap<u32, CatchUpRow>, HandleError> {
+    async fn load(&self, consumer: &str) -> Result<BTreeMap<Slot, CatchUpRow>, StoreError> {
         let what = || format!("read the catch-ups of {consumer}");
-        let answer = self.session.execute_unpaged(&self.read, (consumer,)).await;
-        let rows = answer.map_err(|e| failed(what(), e))?.into_rows_result();
-        let rows = rows.map_err(|e| misread(what(), e))?;
-        let mut found = BTreeMap::new();
         type Stored = (i32, i64, Option<i64>, bool);
-        for row in rows.rows::<Stored>().map_err(|e| misread(what(), e))? {
-            let (slot, log_from, position, is_done) = row.map_err(|e| misread(what(), e))?;
+        let rows = query::<Stored>(&self.session, &self.read, (consumer,), what).await?;
+        let mut found = BTreeMap::new();
+        for (slot, log_from, position, is_done) in rows {
             let slot = u32::try_from(slot).map_err(|e| misread(what(), e))?;
             let log_from = LogTime::from_micros(log_from);
-            found.insert(slot, CatchUpRow { log_from, position, is_done });
+            found.insert(Slot(slot), CatchUpRow { log_from, position, is_done });
         }
         Ok(found)
     }
 
-    async fn save(&self, consumer: &str, slot: u32, row: CatchUpRow) -> Result<(), HandleError> {
+    async fn save(&self, consumer: &str, slot: Slot, row: CatchUpRow) -> Result<(), StoreError> {
         let what = || format!("write the catch-up of {consumer} in slot {slot}");
-        let slot = i32::try_from(slot).map_err(|e| misread(what(), e))?;
-        let values = (consumer, slot, row.log_from.micros(), row.position, row.is_done);
-        self.session
-            .execute_unpaged(&self.write, values)
-            .await
-            .map(drop)
-            .map_err(|e| failed(what(), e))
+        let values = (consumer, slot.column(), row.log_from.micros(), row.position, row.is_done);
+        execute(&self.session, &self.write, values, what).await
     }
 }

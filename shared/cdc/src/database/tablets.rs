@@ -4,14 +4,14 @@
 //! begins a new one. A stream's id begins with its tablet's last token, so it covers what lies behind
 //! the last token before. These tables are the node's own: any node can be asked, one is enough.
 
-use crate::consumer::HandleError;
+use crate::consumer::ErrorClass;
 use crate::database::generations::times_of;
-use crate::database::{failed, misread, prepare};
-use crate::generation::StreamRange;
+use crate::database::{misread, prepare, query, query_all};
+use crate::error::StoreError;
 use crate::log_time::LogTime;
+use crate::reading::generation::StreamRange;
 use crate::source::GenerationSource;
 use async_trait::async_trait;
-use futures::TryStreamExt;
 use scylla::client::session::Session;
 use scylla::statement::Consistency;
 use scylla::statement::prepared::PreparedStatement;
@@ -43,11 +43,11 @@ impl TabletGenerations {
         session: Arc<Session>,
         keyspace: &str,
         table: &'static str,
-    ) -> Result<Self, HandleError> {
+    ) -> Result<Self, StoreError> {
         let local = async |cql| {
             let mut statement = prepare(&session, cql).await?;
             statement.set_consistency(Consistency::One);
-            Ok::<_, HandleError>(statement)
+            Ok::<_, StoreError>(statement)
         };
         Ok(Self {
             all: local(ALL).await?,
@@ -62,7 +62,7 @@ impl TabletGenerations {
 
 #[async_trait]
 impl GenerationSource for TabletGenerations {
-    async fn starts(&self, after: Option<LogTime>) -> Result<Vec<LogTime>, HandleError> {
+    async fn starts(&self, after: Option<LogTime>) -> Result<Vec<LogTime>, StoreError> {
         let (keyspace, table) = (&self.keyspace, self.table);
         match after {
             None => times_of(&self.session, &self.all, (keyspace, table)).await,
@@ -73,22 +73,11 @@ impl GenerationSource for TabletGenerations {
         }
     }
 
-    async fn streams(&self, start: LogTime) -> Result<Vec<StreamRange>, HandleError> {
+    async fn streams(&self, start: LogTime) -> Result<Vec<StreamRange>, StoreError> {
         const WHAT: &str = "read the streams of a table's tablets";
         let values = (&self.keyspace, self.table, CqlTimestamp(start.millis()));
-        let broken = |e: scylla::errors::NextRowError| HandleError {
-            class: crate::ErrorClass::Transport,
-            what: WHAT.to_owned(),
-            source: Some(Box::new(e)),
-        };
-        let rows = self.session.execute_iter(self.streams.clone(), values).await;
-        let rows = rows.map_err(|e| HandleError {
-            class: crate::ErrorClass::Transport,
-            what: WHAT.to_owned(),
-            source: Some(Box::new(e)),
-        })?;
-        let rows = rows.rows_stream::<(Vec<u8>,)>().map_err(|e| misread(WHAT, e))?;
-        let ids: Vec<(Vec<u8>,)> = rows.try_collect().await.map_err(broken)?;
+        let ids: Vec<(Vec<u8>,)> =
+            query_all(&self.session, self.streams.clone(), values, WHAT).await?;
         ids.into_iter().map(|(id,)| range_of(id).map_err(|e| misread(WHAT, e))).collect()
     }
 }
@@ -105,20 +94,17 @@ fn range_of(id: Vec<u8>) -> Result<StreamRange, ShortId> {
 }
 
 /// Whether a keyspace is on tablets. Releases that have none do not know the question.
-pub(crate) async fn is_on_tablets(session: &Session, keyspace: &str) -> Result<bool, HandleError> {
+pub(crate) async fn is_on_tablets(session: &Session, keyspace: &str) -> Result<bool, StoreError> {
     const WHAT: &str = "ask whether the keyspace is on tablets";
     const INITIAL: &str =
         "SELECT initial_tablets FROM system_schema.scylla_keyspaces WHERE keyspace_name = ?";
     let mut statement = match prepare(session, INITIAL).await {
-        Err(error) if error.class == crate::ErrorClass::Fatal => return Ok(false),
+        Err(error) if error.class == ErrorClass::Fatal => return Ok(false),
         statement => statement?,
     };
     statement.set_consistency(Consistency::One);
-    let answer = session.execute_unpaged(&statement, (keyspace,)).await;
-    let rows = answer.map_err(|e| failed(WHAT, e))?.into_rows_result();
-    let rows = rows.map_err(|e| misread(WHAT, e))?;
-    let initial = rows.maybe_first_row::<(Option<i32>,)>().map_err(|e| misread(WHAT, e))?;
-    Ok(initial.is_some_and(|(initial,)| initial.is_some()))
+    let initial = query(session, &statement, (keyspace,), || WHAT.to_owned()).await?;
+    Ok(matches!(initial[..], [(Some::<i32>(_),)]))
 }
 
 #[cfg(test)]

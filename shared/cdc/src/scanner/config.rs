@@ -4,7 +4,6 @@ use runtime::BackoffConfig;
 use runtime::config::{BadValue, in_range};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
 
 /// The scanner, which looks for events that somebody missed: paces and bounds.
 ///
@@ -75,22 +74,6 @@ impl ScannerConfig {
     /// Checks the bounds, for who did not load a file.
     pub fn validate(&self) -> Result<(), BadValue> {
         in_range(self).map_err(|bad| bad.within("scanner"))
-    }
-
-    pub(crate) fn outbox_interval(&self) -> Duration {
-        Duration::from_millis(self.outbox_interval_ms)
-    }
-
-    pub(crate) fn ledger_interval(&self) -> Duration {
-        Duration::from_millis(self.ledger_interval_ms)
-    }
-
-    pub(crate) fn age_min(&self) -> Duration {
-        Duration::from_millis(self.age_ms_min)
-    }
-
-    pub(crate) fn request_timeout(&self) -> Duration {
-        Duration::from_millis(self.request_timeout_ms)
     }
 }
 

@@ -5,6 +5,8 @@
 //! passed that time of the log. Had it been announced by then, the confirm pass would have handled it.
 
 use crate::log_time::LogTime;
+use kernel::Version;
+use leases::Slot;
 use std::collections::HashMap;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -15,19 +17,19 @@ use uuid::Uuid;
 pub(crate) struct Suspect {
     pub(crate) aggregate_id: Uuid,
     pub(crate) aggregate_type: String,
-    pub(crate) version: u64,
-    pub(crate) slot: u32,
+    pub(crate) version: Version,
+    pub(crate) slot: Slot,
     /// When it was seen, by the process's clock and at most by the database's.
     pub(crate) seen: Instant,
     pub(crate) seen_at: LogTime,
     /// How often it was announced again since.
-    pub(crate) rings: u32,
+    pub(crate) announced: u32,
 }
 
 impl Suspect {
     /// How long it has to be seen unhandled; twice as long after each announcement.
     pub(crate) fn patience(&self, age: Duration) -> Duration {
-        age.saturating_mul(1 << self.rings.min(8))
+        age.saturating_mul(1 << self.announced.min(8))
     }
 
     /// The checkpoint that must have been reached.
@@ -61,10 +63,10 @@ impl Suspects {
     }
 
     /// It was announced again: it has to be seen unhandled anew.
-    pub(crate) fn rung(&mut self, aggregate_id: Uuid, now: Instant, at: LogTime) {
+    pub(crate) fn announced(&mut self, aggregate_id: Uuid, now: Instant, at: LogTime) {
         if let Some(suspect) = self.by_aggregate.get_mut(&aggregate_id) {
             (suspect.seen, suspect.seen_at) = (now, at);
-            suspect.rings += 1;
+            suspect.announced += 1;
         }
     }
 
@@ -73,7 +75,7 @@ impl Suspects {
         &mut self,
         now: Instant,
         age: Duration,
-        owned: impl Fn(u32) -> bool,
+        owned: impl Fn(Slot) -> bool,
     ) -> Vec<Suspect> {
         self.by_aggregate.retain(|_, suspect| owned(suspect.slot));
         let old = self.by_aggregate.values().filter(|s| now >= s.seen + s.patience(age));

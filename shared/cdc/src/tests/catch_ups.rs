@@ -4,6 +4,7 @@ use super::world::{
     Life, Recorder, SAFETY, SLOTS, Treatment, World, aggregate, seconds, transport,
 };
 use crate::config::CdcConfig;
+use leases::Slot;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -46,7 +47,7 @@ async fn a_stack_that_stood_still_for_two_days_continues() {
     scanned(&world).await;
     all_handled(&world, "c");
     tokio::time::sleep(seconds(60)).await;
-    for slot in 0..SLOTS {
+    for slot in Slot::all(SLOTS) {
         let behind = world.now().since(world.checkpoint(slot).expect("stored").time);
         assert!(behind <= SAFETY + seconds(9), "slot {slot}: {behind:?}");
     }

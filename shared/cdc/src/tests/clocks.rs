@@ -1,16 +1,17 @@
 //! The database's clock: steps, skew, silence.
 
 use super::world::{Life, SAFETY, SLOTS, World, aggregate, millis, seconds};
-use crate::clock::{DatabaseClock, Hold};
 use crate::log_time::{LogTime, micros};
+use crate::reading::clock::{DatabaseClock, Hold};
 use crate::source::NodeReading;
+use leases::Slot;
 use std::time::Duration;
 use tokio::time::Instant;
 
 const HOUR: i64 = 3_600_000_000;
 
 fn checkpoint_lag(world: &World) -> Duration {
-    let times = (0..SLOTS).map(|slot| world.checkpoint(slot).expect("stored").time);
+    let times = Slot::all(SLOTS).map(|slot| world.checkpoint(slot).expect("stored").time);
     world.now().since(times.min().expect("slots"))
 }
 

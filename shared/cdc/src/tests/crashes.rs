@@ -5,9 +5,13 @@
 //! stored cursor, no cursor without its effect, no checkpoint past an event that was not handled.
 //! What must hold at the end is asserted here: everything was handled.
 
-use super::world::{Recorder, SAFETY, Treatment, World, aggregate, group, millis, poison, seconds};
+use super::world::{
+    Recorder, SAFETY, Treatment, World, aggregate, millis, poison, seconds, surroundings,
+};
 use crate::config::CdcConfig;
+use crate::group;
 use proptest::prelude::*;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -157,9 +161,9 @@ fn check(seed: u64, steps: Vec<Step>) {
         let death = life.block_on(async {
             world.begin_life();
             let consumers = CONSUMERS.map(|name| consumer(name, &world));
-            let group = group(&world, consumers.into(), config());
+            let around = Arc::new(surroundings(&world, consumers.into(), config()));
             let stop = CancellationToken::new();
-            let mut running = std::pin::pin!(group.run(&stop));
+            let mut running = std::pin::pin!(group::run(around, &stop));
             let mut retrier = JoinSet::new();
             retrier.spawn(retry_letters(world.clone()));
             let death = tokio::select! {
@@ -213,7 +217,7 @@ async fn retry_letters(world: World) {
     }
 }
 
-/// The faults end; every aggregate gets one more event, which rings for the lost ones before it.
+/// The faults end; every aggregate gets one more event, whose announcement shows the lost ones before it.
 async fn heal(world: &World) {
     world.faults(|faults| {
         faults.log_is_down = false;

@@ -101,13 +101,13 @@ impl Database {
         self.announce(id, versions).await;
     }
 
-    fn start_group(&self, seen: &Arc<Seen>) -> Running {
+    fn group(&self, seen: &Arc<Seen>) -> GroupDeps {
         let config = CdcConfig {
             confirm_interval_ms: 200,
             checkpoint_interval_ms: 300,
             ..CdcConfig::default()
         };
-        let deps = GroupDeps {
+        GroupDeps {
             session: self.session.clone(),
             keyspace: KEYSPACE.to_owned(),
             group: "test",
@@ -118,7 +118,11 @@ impl Database {
             leases: leases::LeaseConfig::default(),
             owned: tokio::sync::watch::Sender::default(),
             readiness: runtime::Readiness::default(),
-        };
+        }
+    }
+
+    fn start_group(&self, seen: &Arc<Seen>) -> Running {
+        let deps = self.group(seen);
         let stop = CancellationToken::new();
         let mut task = JoinSet::new();
         task.spawn(run_group(deps, stop.clone()));

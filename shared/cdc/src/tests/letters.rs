@@ -1,13 +1,14 @@
 //! Events that a consumer cannot handle: their aggregate waits, and nothing else does.
 
-use super::ordering::{ring, row, sequencer};
+use super::ordering::{announcement, row, sequencer};
 use super::world::{Life, Recorder, SAFETY, World, aggregate, millis, poison, seconds, transport};
 use crate::config::CdcConfig;
 use crate::consumer::{ErrorClass, HandleError};
 use crate::error::EventName;
-use crate::letters::{LetterState, Letters, Refusal, SlotLetter};
-use crate::sequencer::Sequencer;
-use kernel::RecordedEvent;
+use crate::letters::{LetterState, Letters, Refusal};
+use crate::ordering::{LaneKey, Sequencer};
+use kernel::{RecordedEvent, Version};
+use leases::Slot;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -62,17 +63,18 @@ async fn submit_all(sequencer: &Sequencer, events: &[RecordedEvent]) {
 }
 
 /// What happens before the first row of a slot is submitted; the only consumer is `c`.
-async fn take_over(world: &World, sequencer: &Sequencer, slot: u32, crashes: u32) {
+async fn take_over(world: &World, sequencer: &Sequencer, slot: Slot, crashes: u32) {
     let found = Letters::load(world, "c", slot).await.expect("loaded").into_iter();
     let letters: Vec<_> = found
-        .map(|(aggregate_id, letter)| SlotLetter { consumer: 0, aggregate_id, letter })
+        .map(|(aggregate_id, letter)| (LaneKey { slot, aggregate_id, consumer: 0 }, letter))
         .collect();
-    sequencer.take_over(slot, crashes, &letters);
+    sequencer.close(slot).await;
+    sequencer.open_slot(slot, crashes, letters);
 }
 
 /// Waits until the sequencer has nothing to do with an aggregate.
 async fn settle(sequencer: &Sequencer, event: &RecordedEvent) {
-    let settled = tokio::time::timeout(seconds(300), sequencer.settle(&ring(event))).await;
+    let settled = tokio::time::timeout(seconds(300), sequencer.settle(&announcement(event))).await;
     settled.expect("settled in time").expect("running");
 }
 
@@ -91,7 +93,7 @@ async fn a_poison_event_waits_in_a_letter_and_all_other_aggregates_go_on() {
         world.settled("d", bad, 4).await;
         settle(&sequencer, &events[3]).await;
         let found = world.letter("c", bad).expect("a letter");
-        assert_eq!((found.letter.version, found.letter.state), (version, LetterState::Blocked));
+        assert_eq!((found.letter.version.0, found.letter.state), (version, LetterState::Blocked));
         assert_eq!(found.refusal.event, EventName::of(&events[version as usize - 1]));
         assert_eq!(found.refusal.class, ErrorClass::Poison);
         assert!(found.refusal.error.contains("does not decode"), "{}", found.refusal.error);
@@ -138,8 +140,8 @@ async fn the_letter_is_stored_before_anything_counts_as_settled() {
         sequencer(&world, vec![Poison::new().recorder(&world, id, 1)], &CdcConfig::default());
     world.faults(|faults| faults.letters_are_down = true);
     let event = world.commit(id, 1).remove(0);
-    let ring = ring(&event);
-    let mut settling = std::pin::pin!(sequencer.settle(&ring));
+    let announcement = announcement(&event);
+    let mut settling = std::pin::pin!(sequencer.settle(&announcement));
     tokio::time::timeout(seconds(60), &mut settling).await.expect_err("no letter yet");
     world.faults(|faults| faults.letters_are_down = false);
     settling.await.expect("settled");
@@ -201,7 +203,7 @@ async fn a_takeover_finishes_what_was_released() {
     let id = aggregate(1);
     let recorder = Recorder::new("c", &world);
     world.append(id, 5);
-    let event = EventName::unread(id, 1);
+    let event = EventName::unread(id, Version(1));
     let refusal = Refusal { event, class: ErrorClass::Poison, error: "once".to_owned() };
     world.put_letter("c", id, refusal, LetterState::Released);
     let sequencer = sequencer(&world, vec![recorder], &CdcConfig::default());
@@ -221,17 +223,17 @@ async fn poison_while_a_release_is_finished_blocks_again() {
     let poison = Poison::new();
     let recorder = poison.recorder(&world, id, 3);
     world.append(id, 5);
-    let event = EventName::unread(id, 1);
+    let event = EventName::unread(id, Version(1));
     let refusal = Refusal { event, class: ErrorClass::Poison, error: "once".to_owned() };
     world.put_letter("c", id, refusal, LetterState::Released);
     let sequencer = sequencer(&world, vec![recorder], &CdcConfig::default());
     take_over(&world, &sequencer, world.slot_of(id), 0).await;
-    while world.letter("c", id).is_none_or(|found| found.letter.version != 3) {
+    while world.letter("c", id).is_none_or(|found| found.letter.version.0 != 3) {
         tokio::time::sleep(millis(1)).await;
     }
     assert!(sequencer.stop().await.is_none());
     let found = world.letter("c", id).expect("a letter");
-    assert_eq!((found.letter.version, found.letter.state), (3, LetterState::Blocked));
+    assert_eq!((found.letter.version.0, found.letter.state), (3, LetterState::Blocked));
     assert_eq!(world.handled("c", id), [1, 2]);
 }
 
@@ -255,7 +257,7 @@ async fn beyond_the_bound_an_event_is_tried_again_and_found_in_its_letter() {
         }
     }
     for id in ids {
-        assert_eq!(world.letter("c", id).expect("a letter").letter.version, 1);
+        assert_eq!(world.letter("c", id).expect("a letter").letter.version.0, 1);
         assert_eq!(world.handled("c", id), [0_u64; 0]);
     }
 }
@@ -267,10 +269,10 @@ async fn an_event_that_cannot_be_read_waits_under_its_own_version() {
     let sequencer = sequencer(&world, vec![Recorder::new("c", &world)], &CdcConfig::default());
     let events = world.commit(id, 6);
     world.corrupt(id, 4, true);
-    // Only the last one rings, without content.
+    // Only the last one is announced, without content.
     settle(&sequencer, &events[5]).await;
     let found = world.letter("c", id).expect("a letter");
-    assert_eq!(found.letter.version, 4);
+    assert_eq!(found.letter.version.0, 4);
     assert_eq!((found.refusal.event.event_id, &found.refusal.event.event_type), (None, &None));
     assert_eq!(world.handled("c", id), [1, 2, 3]);
     assert!(!world.retry(&Recorder::again("c", &world), id).await, "still unreadable");
@@ -367,7 +369,7 @@ async fn after_two_crashes_suspects_are_handled_one_at_a_time_and_recorded_first
     let world = World::new();
     let running = Arc::new(AtomicUsize::new(0));
     let most = Arc::new(AtomicUsize::new(0));
-    let ids: Vec<_> = (0..200).map(aggregate).filter(|id| world.slot_of(*id) == 1).collect();
+    let ids: Vec<_> = (0..200).map(aggregate).filter(|id| world.slot_of(*id) == Slot(1)).collect();
     let ids = &ids[..9];
     let (counting, seen, asked) = (running.clone(), most.clone(), world.clone());
     let consumer = Recorder::new("c", &world).taking(millis(10)).refusing(move |event| {
@@ -380,7 +382,7 @@ async fn after_two_crashes_suspects_are_handled_one_at_a_time_and_recorded_first
     });
     let config = CdcConfig { aggregates_in_parallel_max: 4, ..CdcConfig::default() };
     let sequencer = sequencer(&world, vec![consumer], &config);
-    take_over(&world, &sequencer, 1, 2).await;
+    take_over(&world, &sequencer, Slot(1), 2).await;
     let began = tokio::time::Instant::now();
     for id in ids {
         submit_all(&sequencer, &world.commit(*id, 1)).await;

@@ -1,43 +1,29 @@
 //! The sequencer: order, once, gaps, failures, bounds.
 
-use super::world::{Recorder, SLOTS, World, aggregate, millis, seconds, transport};
-use crate::breakers::Breakers;
+use super::world::{
+    Recorder, SLOTS, World, aggregate, around, millis, seconds, surroundings, transport,
+};
 use crate::config::CdcConfig;
 use crate::consumer::{Change, ChangeConsumer, ErrorClass, HandleError};
-use crate::sequencer::{Parts, Sequencer};
-use crate::source::{Fence, LogRow, Ring};
-use kernel::RecordedEvent;
+use crate::ordering::Sequencer;
+use crate::source::{Announcement, LogRow};
+use crate::surroundings::Surroundings;
+use kernel::{RecordedEvent, Version};
+use leases::Slot;
 use scylla_cdc::cdc_types::StreamID;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use uuid::Uuid;
 
 pub(super) fn sequencer(world: &World, consumers: Vec<Recorder>, config: &CdcConfig) -> Sequencer {
-    let consumers = consumers.into_iter().map(|c| Arc::new(c) as Arc<dyn ChangeConsumer>);
-    let consumers: Vec<_> = consumers.collect();
-    let parts = Parts {
-        breakers: Breakers::new(&consumers, config.breaker, None),
-        consumers,
-        events: Arc::new(world.clone()),
-        cursors: Arc::new(world.clone()),
-        fence: Arc::new(Always),
-        letters: Arc::new(world.clone()),
-        slots: SLOTS,
-    };
-    opened(Sequencer::new(parts, config))
+    opened(surroundings(world, consumers, config.clone()))
 }
 
-/// Everything may begin at any time.
-struct Always;
-
-impl Fence for Always {
-    fn may_begin(&self, _slot: u32) -> bool {
-        true
-    }
-}
-
-fn opened(sequencer: Sequencer) -> Sequencer {
-    (0..SLOTS).for_each(|slot| sequencer.open_slot(slot));
+/// A sequencer with every slot open, where everything may begin at any time.
+fn opened(around: Surroundings) -> Sequencer {
+    let sequencer =
+        Sequencer::new(Arc::new(Surroundings { may_begin: Arc::new(|_| true), ..around }));
+    Slot::all(SLOTS).for_each(|slot| sequencer.open_slot(slot, 0, Vec::new()));
     sequencer
 }
 
@@ -46,16 +32,16 @@ pub(super) fn row(event: &RecordedEvent) -> LogRow {
         stream: StreamID::new(vec![0; 16]),
         time: Uuid::nil(),
         end_of_group: true,
-        ring: ring(event),
+        announcement: announcement(event),
         change: Some(Change { event: event.clone(), topic: None }),
     }
 }
 
-pub(super) fn ring(event: &RecordedEvent) -> Ring {
-    Ring {
+pub(super) fn announcement(event: &RecordedEvent) -> Announcement {
+    Announcement {
         aggregate_id: event.aggregate_id,
         aggregate_type: Some(event.aggregate_type.clone()),
-        version: event.version.0,
+        version: event.version,
     }
 }
 
@@ -120,7 +106,7 @@ async fn an_announced_event_that_the_event_store_does_not_show_is_waited_for() {
     let sequencer = sequencer(&world, vec![Recorder::new("c", &world)], &CdcConfig::default());
     let id = aggregate(1);
     let events = world.commit(id, 1);
-    let unseen = Ring { version: 2, ..ring(&events[0]) };
+    let unseen = Announcement { version: Version(2), ..announcement(&events[0]) };
     let mut waiting = std::pin::pin!(sequencer.settle(&unseen));
     tokio::time::timeout(seconds(30), &mut waiting).await.expect_err("nothing to settle yet");
     world.commit(id, 1);
@@ -245,16 +231,7 @@ async fn aggregates_run_in_parallel_up_to_the_bound() {
     let config = CdcConfig { aggregates_in_parallel_max: 7, ..CdcConfig::default() };
     let consumers: Vec<Arc<dyn ChangeConsumer>> =
         vec![Arc::new(Counting { running, most: most.clone() })];
-    let parts = Parts {
-        breakers: Breakers::new(&consumers, config.breaker, None),
-        consumers,
-        events: Arc::new(world.clone()),
-        cursors: Arc::new(world.clone()),
-        fence: Arc::new(Always),
-        letters: Arc::new(world.clone()),
-        slots: SLOTS,
-    };
-    let sequencer = opened(Sequencer::new(parts, &config));
+    let sequencer = opened(around(&world, consumers, config));
     for number in 0..50 {
         for event in world.commit(aggregate(number), 1) {
             sequencer.submit(row(&event)).await.expect("running");
@@ -326,7 +303,7 @@ async fn closing_a_slot_finishes_what_is_in_hand_and_forgets_the_rest() {
     for event in &events {
         sequencer.submit(row(event)).await.expect("running");
     }
-    let waiting = ring(&events[2]);
+    let waiting = announcement(&events[2]);
     let closing = async {
         tokio::time::sleep(seconds(1)).await;
         let began = tokio::time::Instant::now();
@@ -342,7 +319,7 @@ async fn closing_a_slot_finishes_what_is_in_hand_and_forgets_the_rest() {
     world.settled("c", other, 1).await;
 
     let reads = world.count().cursor_reads;
-    sequencer.open_slot(slot);
+    sequencer.open_slot(slot, 0, Vec::new());
     sequencer.submit(row(&events[1])).await.expect("running");
     world.settled("c", id, 2).await;
     assert_eq!(world.count().cursor_reads, reads + 1, "its cursor is read anew");

@@ -4,7 +4,8 @@
 use super::ordering::{row, sequencer};
 use super::world::{Recorder, World, aggregate, millis, seconds, transport};
 use crate::config::CdcConfig;
-use crate::sequencer::Sequencer;
+use crate::ordering::Sequencer;
+use leases::Slot;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::time::Instant;
@@ -121,7 +122,7 @@ async fn a_slot_closes_at_once_while_its_lanes_wait_for_the_target() {
     submit(&world, &sequencer, 200, 1).await;
     tokio::time::sleep(seconds(60)).await;
     let before = Instant::now();
-    for slot in 0..super::world::SLOTS {
+    for slot in Slot::all(super::world::SLOTS) {
         sequencer.close(slot).await;
     }
     assert!(before.elapsed() < seconds(1), "{:?}", before.elapsed());

@@ -6,6 +6,7 @@ use super::world::{
 use crate::config::CdcConfig;
 use crate::consumer::{ErrorClass, HandleError};
 use crate::error::GroupError;
+use leases::Slot;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -116,14 +117,14 @@ async fn checkpoints_follow_the_safety_interval_and_idle_slots_move_too() {
         world.append(aggregate(number), 1);
         tokio::time::sleep(seconds(3)).await;
     }
-    for slot in 0..SLOTS {
+    for slot in Slot::all(SLOTS) {
         let checkpoint = world.checkpoint(slot).expect("stored").time;
         let behind = world.now().since(checkpoint);
         assert!(behind >= SAFETY, "slot {slot}: {behind:?}");
         assert!(behind <= SAFETY + seconds(9), "slot {slot}: {behind:?}");
     }
     life.end().await;
-    for slot in 0..SLOTS {
+    for slot in Slot::all(SLOTS) {
         let checkpoint = world.checkpoint(slot).expect("stored").time;
         let behind = world.now().since(checkpoint);
         assert!(behind <= SAFETY + seconds(3), "stored at the end: slot {slot}: {behind:?}");
@@ -144,7 +145,7 @@ async fn an_event_that_is_not_handled_holds_the_checkpoint_of_its_slot_only() {
     world.append(bad, 1);
     let announced = world.now();
     tokio::time::sleep(seconds(60)).await;
-    for slot in 0..SLOTS {
+    for slot in Slot::all(SLOTS) {
         let time = world.checkpoint(slot).expect("stored").time;
         assert_eq!(time <= announced, slot == world.slot_of(bad), "slot {slot}: {time}");
     }
@@ -177,7 +178,7 @@ async fn a_restart_continues_where_the_life_before_ended() {
     }
     // Three hours of log at once, not in real time.
     tokio::time::sleep(seconds(60)).await;
-    for slot in 0..SLOTS {
+    for slot in Slot::all(SLOTS) {
         let behind = world.now().since(world.checkpoint(slot).expect("stored").time);
         assert!(behind <= SAFETY + seconds(9), "slot {slot}: {behind:?}");
     }
@@ -256,7 +257,7 @@ async fn both_generations_are_read_around_a_change() {
     }
     // Rows that overtake each other at the change are no reason to heal more than these.
     assert!(world.count().ledger_reads <= 8, "{:?}", world.count());
-    for slot in 0..SLOTS {
+    for slot in Slot::all(SLOTS) {
         let generation = world.checkpoint(slot).expect("stored").generation;
         assert!(generation > world.now().minus(seconds(60)), "accounted for: {generation}");
     }

@@ -1,14 +1,18 @@
 //! The scanner against tables in memory, under a paused clock.
 
 use crate::consumer::{Change, ChangeConsumer, ErrorClass, HandleError};
-use crate::generation::token_of;
+use crate::error::StoreError;
 use crate::letters::LetterKey;
 use crate::log_time::LogTime;
+use crate::reading::generation::token_of;
+use crate::scanner::scan::Scanner;
 use crate::scanner::source::{Progress, ScanSource, Scanned};
-use crate::scanner::{Scanner, ScannerConfig, Watched};
-use crate::source::{NextPage, Ring, TailPage};
+use crate::scanner::{ScannerConfig, Watched};
+use crate::source::{Announcement, NextPage, TailPage};
 use async_trait::async_trait;
+use kernel::Version;
 use kernel::testing::tally::TALLIES;
+use leases::Slot;
 use runtime::CancellationToken;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
@@ -32,12 +36,12 @@ struct State {
     ledger: BTreeMap<Uuid, (String, u64)>,
     outbox: BTreeMap<Uuid, (String, u64)>,
     cursors: BTreeMap<(Uuid, String), u64>,
-    caught_up: BTreeSet<(String, u32)>,
+    caught_up: BTreeSet<(String, Slot)>,
     /// Groups whose checkpoints stand still since.
     stuck: BTreeMap<String, LogTime>,
     /// Consumers that handle what is announced.
     hearing: BTreeSet<String>,
-    rung: Vec<(Uuid, u64, Instant)>,
+    announced: Vec<(Uuid, u64, Instant)>,
     letters: BTreeSet<(Uuid, String)>,
     cursor_reads: usize,
     requests: usize,
@@ -47,7 +51,8 @@ struct State {
 impl Tables {
     fn new() -> Arc<Self> {
         let names = ["orders@1", "relay"];
-        let caught_up = names.iter().flat_map(|name| (0..SLOTS).map(|s| ((*name).to_owned(), s)));
+        let caught_up =
+            names.iter().flat_map(|name| Slot::all(SLOTS).map(|s| ((*name).to_owned(), s)));
         let state = State {
             ledger: BTreeMap::new(),
             outbox: BTreeMap::new(),
@@ -55,7 +60,7 @@ impl Tables {
             caught_up: caught_up.collect(),
             stuck: BTreeMap::new(),
             hearing: names.iter().map(|name| (*name).to_owned()).collect(),
-            rung: Vec::new(),
+            announced: Vec::new(),
             letters: BTreeSet::new(),
             cursor_reads: 0,
             requests: 0,
@@ -72,12 +77,12 @@ impl Tables {
         LogTime::from_micros(1_000_000_000).plus(self.began.elapsed())
     }
 
-    fn request(&self) -> Result<(), HandleError> {
+    fn request(&self) -> Result<(), StoreError> {
         let mut state = self.lock();
         state.requests += 1;
         match state.fails {
             None => Ok(()),
-            Some(class) => Err(HandleError { class, what: "scripted".to_owned(), source: None }),
+            Some(class) => Err(StoreError { class, what: "scripted".to_owned(), source: None }),
         }
     }
 
@@ -104,33 +109,33 @@ impl Tables {
     }
 
     /// Versions that were announced from, with how long after the start.
-    fn rung(&self, id: Uuid) -> Vec<(u64, u64)> {
+    fn announced(&self, id: Uuid) -> Vec<(u64, u64)> {
         let of = |(at, after, when): &(Uuid, u64, Instant)| {
             (*at == id).then(|| (*after, (*when - self.began).as_secs()))
         };
-        self.lock().rung.iter().filter_map(of).collect()
+        self.lock().announced.iter().filter_map(of).collect()
     }
 }
 
 #[async_trait]
 impl ScanSource for Tables {
-    async fn now(&self) -> Result<LogTime, HandleError> {
+    async fn now(&self) -> Result<LogTime, StoreError> {
         self.request()?;
         Ok(self.time())
     }
 
-    async fn progress(&self, consumers: &[String]) -> Result<Progress, HandleError> {
+    async fn progress(&self, consumers: &[String]) -> Result<Progress, StoreError> {
         self.request()?;
         let state = self.lock();
         let at = self.time().minus(BEHIND);
         let mut checkpoints = BTreeMap::new();
         for group in ["projections", "relay"] {
-            for slot in 0..SLOTS {
+            for slot in Slot::all(SLOTS) {
                 let stuck = state.stuck.get(group).copied();
                 checkpoints.insert((group.to_owned(), slot), stuck.unwrap_or(at));
             }
         }
-        let asked = |(consumer, _): &&(String, u32)| consumers.contains(consumer);
+        let asked = |(consumer, _): &&(String, Slot)| consumers.contains(consumer);
         Ok(Progress {
             checkpoints,
             caught_up: state.caught_up.iter().filter(asked).cloned().collect(),
@@ -142,7 +147,7 @@ impl ScanSource for Tables {
         of: Scanned,
         tokens: RangeInclusive<i64>,
         page: Option<NextPage>,
-    ) -> Result<TailPage, HandleError> {
+    ) -> Result<TailPage, StoreError> {
         self.request()?;
         let state = self.lock();
         let table = match of {
@@ -154,48 +159,49 @@ impl ScanSource for Tables {
             table.iter().filter(|(id, _)| tokens.contains(&token_of(**id))).collect();
         let tails = rows.iter().skip(from).take(2).map(|(id, (aggregate_type, version))| {
             let aggregate_type = Some(aggregate_type.clone());
-            let ring = Ring { aggregate_id: **id, aggregate_type, version: *version };
-            (token_of(**id), ring)
+            let announcement =
+                Announcement { aggregate_id: **id, aggregate_type, version: Version(*version) };
+            (token_of(**id), announcement)
         });
         let next = u8::try_from(from + 2).expect("few");
         let next = (rows.len() > from + 2).then(|| NextPage(Arc::new([next])));
         Ok(TailPage { tails: tails.collect(), next })
     }
 
-    async fn cursors(&self, aggregate_id: Uuid) -> Result<BTreeMap<String, u64>, HandleError> {
+    async fn cursors(&self, aggregate_id: Uuid) -> Result<BTreeMap<String, Version>, StoreError> {
         self.request()?;
         let mut state = self.lock();
         state.cursor_reads += 1;
         let of = state.cursors.iter().filter(|((id, _), _)| *id == aggregate_id);
-        Ok(of.map(|((_, consumer), version)| (consumer.clone(), *version)).collect())
+        Ok(of.map(|((_, consumer), version)| (consumer.clone(), Version(*version))).collect())
     }
 
-    async fn has_letter(&self, key: LetterKey<'_>) -> Result<bool, HandleError> {
+    async fn has_letter(&self, key: LetterKey<'_>) -> Result<bool, StoreError> {
         self.request()?;
         Ok(self.lock().letters.contains(&(key.aggregate_id, key.consumer.to_owned())))
     }
 
-    async fn is_announced(&self, aggregate_id: Uuid, version: u64) -> Result<bool, HandleError> {
+    async fn is_announced(&self, aggregate_id: Uuid, version: Version) -> Result<bool, StoreError> {
         self.request()?;
-        Ok(self.lock().outbox.get(&aggregate_id).is_some_and(|(_, newest)| *newest >= version))
+        Ok(self.lock().outbox.get(&aggregate_id).is_some_and(|(_, newest)| *newest >= version.0))
     }
 
     async fn announce_after(
         &self,
         aggregate_id: Uuid,
-        version: u64,
+        version: Version,
         topic: &str,
-    ) -> Result<u64, HandleError> {
+    ) -> Result<u64, StoreError> {
         self.request()?;
         assert_eq!(topic, "tallies.events");
         let mut state = self.lock();
-        state.rung.push((aggregate_id, version, Instant::now()));
+        state.announced.push((aggregate_id, version.0, Instant::now()));
         let (aggregate_type, newest) = state.ledger[&aggregate_id].clone();
         state.outbox.insert(aggregate_id, (aggregate_type, newest));
         for consumer in state.hearing.clone() {
             state.cursors.insert((aggregate_id, consumer), newest);
         }
-        Ok(newest - version)
+        Ok(newest - version.0)
     }
 }
 
@@ -222,7 +228,7 @@ fn config() -> ScannerConfig {
 
 /// Scans for so long.
 async fn scan_with(tables: &Arc<Tables>, config: ScannerConfig, owned: &[u32], seconds: u64) {
-    let owned: BTreeSet<u32> = owned.iter().copied().collect();
+    let owned: BTreeSet<Slot> = owned.iter().copied().map(Slot).collect();
     let watched = vec![
         Watched {
             group: "projections".to_owned(),
@@ -268,9 +274,9 @@ async fn who_waits_behind_a_letter_is_left_alone() {
     tables.handle(id(8), "relay", 2);
     tables.lock().letters.insert((id(8), "orders@1".to_owned()));
     scan(&tables, 120).await;
-    assert_eq!(tables.rung(id(7)), []);
-    let rung: Vec<u64> = tables.rung(id(8)).into_iter().map(|(after, _)| after).collect();
-    assert_eq!(rung, [2]);
+    assert_eq!(tables.announced(id(7)), []);
+    let announced: Vec<u64> = tables.announced(id(8)).into_iter().map(|(after, _)| after).collect();
+    assert_eq!(announced, [2]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -282,12 +288,12 @@ async fn what_was_announced_and_not_heard_is_announced_again_within_a_minute() {
     // Everyone heard up to 2; the relay heard the tail too.
     tables.handle(id(7), "orders@1", 2);
     scan(&tables, 60).await;
-    let rung = tables.rung(id(7));
-    assert_eq!(rung.len(), 1, "{rung:?}");
-    let (after, seconds) = rung[0];
+    let announced = tables.announced(id(7));
+    assert_eq!(announced.len(), 1, "{announced:?}");
+    let (after, seconds) = announced[0];
     assert_eq!(after, 2);
     assert!(seconds >= (AGE + BEHIND).as_secs(), "after the checkpoint has passed it: {seconds} s");
-    assert_eq!(tables.lock().rung.len(), 1, "nothing else");
+    assert_eq!(tables.lock().announced.len(), 1, "nothing else");
 }
 
 #[tokio::test(start_paused = true)]
@@ -299,9 +305,15 @@ async fn what_was_never_announced_is_found_in_the_ledger() {
     tables.store(id(7), "tally", 5);
     tables.store(id(99), "tally", 1);
     scan(&tables, 60 + 60).await;
-    assert_eq!(tables.rung(id(7)).iter().map(|rung| rung.0).collect::<Vec<_>>(), [3]);
-    assert_eq!(tables.rung(id(99)).iter().map(|rung| rung.0).collect::<Vec<_>>(), [0]);
-    assert_eq!(tables.lock().rung.len(), 2);
+    assert_eq!(
+        tables.announced(id(7)).iter().map(|announced| announced.0).collect::<Vec<_>>(),
+        [3]
+    );
+    assert_eq!(
+        tables.announced(id(99)).iter().map(|announced| announced.0).collect::<Vec<_>>(),
+        [0]
+    );
+    assert_eq!(tables.lock().announced.len(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -313,10 +325,10 @@ async fn a_consumer_that_is_late_catching_up_or_absent_is_left_alone() {
     let stuck = tables.time();
     tables.lock().stuck.insert("relay".to_owned(), stuck);
     scan(&tables, 600).await;
-    assert_eq!(tables.rung(id(1)), []);
+    assert_eq!(tables.announced(id(1)), []);
     tables.lock().stuck.clear();
     scan(&tables, 60).await;
-    assert_eq!(tables.rung(id(1)).len(), 1, "now it should have been handled");
+    assert_eq!(tables.announced(id(1)).len(), 1, "now it should have been handled");
 
     // It is catching up, or there is no such consumer.
     let tables = Tables::new();
@@ -324,7 +336,7 @@ async fn a_consumer_that_is_late_catching_up_or_absent_is_left_alone() {
     tables.lock().cursors.remove(&(id(1), "relay".to_owned()));
     tables.lock().caught_up.retain(|(consumer, _)| consumer != "relay");
     scan(&tables, 600).await;
-    assert_eq!(tables.rung(id(1)), []);
+    assert_eq!(tables.announced(id(1)), []);
 }
 
 #[tokio::test(start_paused = true)]
@@ -338,7 +350,7 @@ async fn what_is_handled_in_the_end_is_no_anomaly() {
         tables.handle(id(1), "orders@1", 1);
     };
     tokio::join!(scan(&tables, 300), handled);
-    assert_eq!(tables.rung(id(1)), []);
+    assert_eq!(tables.announced(id(1)), []);
 }
 
 #[tokio::test(start_paused = true)]
@@ -355,10 +367,14 @@ async fn only_wanted_types_and_owned_slots_count() {
         tables.announce(id(1_000 + number), 1);
     }
     scan_with(&tables, config(), &[2], 300).await;
-    let rung: BTreeSet<_> = tables.lock().rung.iter().map(|(id, ..)| *id).collect();
-    let slots: BTreeSet<_> = rung.iter().map(|id| leases::slot_of(token_of(*id), SLOTS)).collect();
-    assert_eq!(slots, BTreeSet::from([2]));
-    assert!(rung.iter().all(|rung| rung.as_u128() >= 1_000) && rung.len() > 10, "{rung:?}");
+    let announced: BTreeSet<_> = tables.lock().announced.iter().map(|(id, ..)| *id).collect();
+    let slots: BTreeSet<_> =
+        announced.iter().map(|id| leases::slot_of(token_of(*id), SLOTS)).collect();
+    assert_eq!(slots, BTreeSet::from([Slot(2)]));
+    assert!(
+        announced.iter().all(|announced| announced.as_u128() >= 1_000) && announced.len() > 10,
+        "{announced:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -368,7 +384,7 @@ async fn whoever_never_hears_is_rung_more_and_more_seldom() {
     tables.handle(id(1), "orders@1", 0);
     tables.lock().hearing.clear();
     scan(&tables, 600).await;
-    let at: Vec<u64> = tables.rung(id(1)).iter().map(|rung| rung.1).collect();
+    let at: Vec<u64> = tables.announced(id(1)).iter().map(|announced| announced.1).collect();
     assert!((3..=5).contains(&at.len()), "{at:?}");
     let gaps: Vec<u64> = at.windows(2).map(|pair| pair[1] - pair[0]).collect();
     assert!(gaps.windows(2).all(|pair| pair[1] > pair[0] + 10), "{at:?}");
@@ -412,7 +428,10 @@ async fn requests_stay_within_the_budget_and_an_outage_is_waited_for() {
         state.hearing.insert("relay".to_owned());
     };
     tokio::join!(scan(&tables, 200), heals);
-    assert_eq!(tables.lock().rung.iter().map(|rung| rung.0).collect::<BTreeSet<_>>().len(), 200);
+    assert_eq!(
+        tables.lock().announced.iter().map(|announced| announced.0).collect::<BTreeSet<_>>().len(),
+        200
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -424,7 +443,7 @@ async fn suspects_are_bounded_and_come_again() {
     }
     let few = ScannerConfig { suspects_max: 4, ..config() };
     scan_with(&tables, few.clone(), &[0, 1, 2, 3], 60).await;
-    assert_eq!(tables.lock().rung.len(), 4);
+    assert_eq!(tables.lock().announced.len(), 4);
     scan_with(&tables, few, &[0, 1, 2, 3], 600).await;
-    assert_eq!(tables.lock().rung.len(), 30);
+    assert_eq!(tables.lock().announced.len(), 30);
 }

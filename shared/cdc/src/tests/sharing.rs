@@ -4,12 +4,16 @@
 //! handled, and that no cursor skips. Here, a consumer also asserts when it *begins* an event that
 //! the slot is its process's by its row: what is lost is never begun.
 
-use super::world::{Recorder, SAFETY, SLOTS, Treatment, World, aggregate, group, millis, seconds};
+use super::world::{
+    Recorder, SAFETY, SLOTS, Treatment, World, aggregate, millis, seconds, surroundings,
+};
 use crate::config::CdcConfig;
 use crate::error::GroupError;
-use leases::Leases;
+use crate::group;
+use leases::{Leases, Slot};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -25,7 +29,7 @@ struct Process {
 impl Process {
     fn start(world: &World, number: usize) -> Self {
         let view = world.of_process(number);
-        let leases = std::sync::Arc::new(std::sync::OnceLock::<Leases>::new());
+        let leases = Arc::new(std::sync::OnceLock::<Leases>::new());
         let (mine, seen) = (leases.clone(), view.clone());
         // Refuses nothing; looks.
         let consumer = Recorder::again("c", &view).beginning(move |id| {
@@ -44,19 +48,19 @@ impl Process {
             look_back_interval_ms: 1_000,
             ..CdcConfig::default()
         };
-        let group = group(&view, vec![consumer], config);
-        assert!(leases.set(group.leases.clone()).is_ok());
-        let (leases, stop) = (group.leases.clone(), CancellationToken::new());
+        let around = Arc::new(surroundings(&view, vec![consumer], config));
+        assert!(leases.set(around.leases.clone()).is_ok());
+        let (leases, stop) = (around.leases.clone(), CancellationToken::new());
         let mut tasks = JoinSet::new();
         tasks.spawn({
             let stop = stop.clone();
-            async move { group.run(&stop).await }
+            async move { group::run(around, &stop).await }
         });
         Self { number, leases, stop, tasks }
     }
 
     fn slots(&self) -> usize {
-        (0..SLOTS).filter(|slot| self.leases.may_begin(*slot)).count()
+        Slot::all(SLOTS).filter(|slot| self.leases.may_begin(*slot)).count()
     }
 
     async fn end(mut self) {
@@ -136,7 +140,7 @@ async fn a_process_that_was_cut_off_for_hours_reads_all_of_the_log_when_it_is_ba
     tokio::time::sleep(seconds(3 * 3600 - 8_000)).await;
     all_handled(&world).await;
     tokio::time::sleep(seconds(60)).await;
-    for slot in 0..SLOTS {
+    for slot in Slot::all(SLOTS) {
         let behind = world.now().since(world.checkpoint(slot).expect("stored").time);
         assert!(behind <= SAFETY + seconds(9), "slot {slot}: {behind:?}");
     }
@@ -242,7 +246,8 @@ async fn live(world: &World, steps: Vec<Step>) {
     all_handled(world).await;
     let held: usize = processes.iter().map(Process::slots).sum();
     assert_eq!(held, SLOTS as usize, "every slot has an owner again");
-    let owners: BTreeMap<u32, _> = (0..SLOTS).map(|slot| (slot, world.owner(slot))).collect();
+    let owners: BTreeMap<Slot, _> =
+        Slot::all(SLOTS).map(|slot| (slot, world.owner(slot))).collect();
     assert!(owners.values().all(Option::is_some), "{owners:?}");
     for process in processes {
         process.end().await;

@@ -12,15 +12,17 @@ mod recorder;
 mod sources;
 mod state;
 
-pub(crate) use life::{Life, group};
+pub(crate) use life::{Life, around, surroundings};
 pub(crate) use recorder::Recorder;
 
-use crate::checkpoints::checkpoint_of;
 use crate::consumer::{ErrorClass, HandleError};
-use crate::generation::{StreamRange, token_of};
+use crate::error::StoreError;
 use crate::log_time::{LogTime, micros};
+use crate::reading::checkpoints::checkpoint_of;
+use crate::reading::generation::{StreamRange, token_of};
 use crate::source::Checkpoint;
 use kernel::{RecordedEvent, Timestamp};
+use leases::{MemberId, Slot};
 use scylla_cdc::cdc_types::StreamID;
 use state::{State, event};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -240,7 +242,7 @@ impl World {
         self.state().counts
     }
 
-    pub(crate) fn checkpoint(&self, slot: u32) -> Option<Checkpoint> {
+    pub(crate) fn checkpoint(&self, slot: Slot) -> Option<Checkpoint> {
         self.state().slots.get(&slot).and_then(checkpoint_of)
     }
 
@@ -255,7 +257,7 @@ impl World {
     }
 
     /// Who owns a slot, by its row.
-    pub(crate) fn owner(&self, slot: u32) -> Option<Uuid> {
+    pub(crate) fn owner(&self, slot: Slot) -> Option<MemberId> {
         self.state().slots.get(&slot).and_then(|state| state.owner)
     }
 
@@ -264,13 +266,13 @@ impl World {
         self.state().slots.values().map(|state| state.crashes).sum()
     }
 
-    pub(crate) fn slot_of(&self, aggregate_id: Uuid) -> u32 {
+    pub(crate) fn slot_of(&self, aggregate_id: Uuid) -> Slot {
         leases::slot_of(token_of(aggregate_id), SLOTS)
     }
 
     pub(crate) fn cursor(&self, consumer: &str, aggregate_id: Uuid) -> u64 {
         let key = (aggregate_id, consumer.to_owned());
-        self.state().cursors.get(&key).map_or(0, |cursor| cursor.version)
+        self.state().cursors.get(&key).map_or(0, |cursor| cursor.version.0)
     }
 
     /// Versions of an aggregate in the order in which a consumer handled them.
@@ -315,7 +317,7 @@ impl World {
     fn record(&self, consumer: &str, aggregate_id: Uuid, version: u64) {
         let mut state = self.state();
         let key = (aggregate_id, consumer.to_owned());
-        let stored = state.cursors.get(&key).map_or(0, |cursor| cursor.version);
+        let stored = state.cursors.get(&key).map_or(0, |cursor| cursor.version.0);
         let is_shared =
             state.cut_off.contains_key(&self.process) || state.had_letter.contains(&key);
         let is_late = version <= stored && is_shared;
@@ -350,4 +352,9 @@ pub(crate) fn poison(what: &str) -> HandleError {
 
 pub(crate) fn transport(what: &str) -> HandleError {
     HandleError { class: ErrorClass::Transport, what: what.to_owned(), source: None }
+}
+
+/// What transport is to a table: it may answer later.
+pub(crate) fn unreachable(what: &str) -> StoreError {
+    StoreError::missing(what)
 }

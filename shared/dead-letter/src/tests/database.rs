@@ -8,6 +8,7 @@ use database::schema::{ApplyConfig, KeyspaceConfig, SettingsConfig, apply};
 use database::{ScyllaConfig, Settings};
 use embedded_scylla::faults::{Answer, FaultKind, FaultRule};
 use embedded_scylla::server::{Server, ServerConfig};
+use kernel::Version;
 use scylla::client::session::Session;
 use std::sync::Arc;
 use std::time::Duration;
@@ -106,7 +107,7 @@ pub(super) fn refusal(key: &Key, version: u64) -> Refusal {
     let event = EventName {
         event_id: Some(Uuid::from_u128(version.into())),
         event_type: Some("OrderCreated".to_owned()),
-        ..EventName::unread(key.aggregate_id, version)
+        ..EventName::unread(key.aggregate_id, Version(version))
     };
     Refusal { event, class: ErrorClass::Poison, error: "decode: no such field".to_owned() }
 }

@@ -5,6 +5,7 @@ use crate::change::{self, Change};
 use crate::letter::{Key, Letter, Stored};
 use crate::operator::{Actor, Filter, Operator, OperatorError, Retried};
 use cdc::{LetterState, Replay};
+use kernel::Version;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -44,7 +45,7 @@ impl Desk {
     }
 
     async fn cursor(&self, key: &Key) -> u64 {
-        self.replay.cursor(CONSUMER, key.aggregate_id).await.expect("cursor")
+        self.replay.cursor(CONSUMER, key.aggregate_id).await.expect("cursor").0
     }
 
     async fn rows<T>(&self, cql: &str) -> Vec<T>
@@ -132,7 +133,7 @@ async fn an_event_whose_predecessors_are_missing_is_not_passed() {
     let letter = desk.database.put(&key, 5).await;
     desk.change(&letter, &letter.parked("used up")).await;
     match desk.operator.discard(&key, &actor()).await {
-        Err(OperatorError::NotNext { version: 5 }) => {}
+        Err(OperatorError::NotNext { version: Version(5) }) => {}
         other => panic!("{other:?}"),
     }
     assert_eq!(desk.cursor(&key).await, 0);

@@ -4,6 +4,7 @@ use super::world::{Fault, Life, SLOT, World, aggregate, config, key, unreadable,
 use crate::letter::Stored;
 use crate::{RetrierError, RetryConfig};
 use cdc::{ErrorClass, LetterState};
+use leases::Slot;
 use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -19,7 +20,7 @@ async fn blocked_at(world: &World, id: Uuid, version: u64, events: u64) {
         world.worker_sees(id, version).await;
     }
     let letter = world.letter(id).expect("a letter");
-    assert_eq!((letter.version, letter.state), (version, LetterState::Blocked));
+    assert_eq!((letter.version.0, letter.state), (version, LetterState::Blocked));
     assert_eq!((letter.attempts, letter.class), (1, ErrorClass::Poison));
     assert_eq!(world.cursor_now(id), version - 1);
 }
@@ -103,7 +104,7 @@ async fn poison_behind_the_head_becomes_the_new_head() {
     world.fault(id, 4, POISON);
     world.fault(id, 2, None);
     let life = Life::start(&world);
-    wait_for("the new head", || world.letter(id).expect("a letter").version == 4).await;
+    wait_for("the new head", || world.letter(id).expect("a letter").version.0 == 4).await;
     let letter = world.letter(id).expect("a letter");
     assert_eq!((letter.state, letter.attempts), (LetterState::Blocked, 1));
     assert_eq!(world.effects(id), [1, 2, 3]);
@@ -152,7 +153,7 @@ async fn an_event_that_kills_behind_a_handled_head_is_parked_under_its_own_versi
         tokio::task::yield_now().await;
     }
     let letter = world.letter(id).expect("a letter");
-    assert_eq!((letter.state, letter.version), (LetterState::Parked, 3));
+    assert_eq!((letter.state, letter.version.0), (LetterState::Parked, 3));
     assert!(world.tries(id, 3) <= 5, "{}", world.tries(id, 3));
     assert_eq!(world.effects(id), [1, 2]);
 }
@@ -186,10 +187,10 @@ async fn in_a_slot_that_was_given_up_nothing_further_begins() {
     world.unkind(200, 0);
     let life = Life::start(&world);
     wait_for("the work to begin", || world.cursor_now(id) >= 2).await;
-    life.hold([SLOT + 1]);
+    life.hold([Slot(SLOT.0 + 1)]);
     tokio::time::sleep(Duration::from_secs(2)).await;
     let reached = world.cursor_now(id);
-    assert_eq!(life.slots(), [SLOT + 1], "released once nothing was in hand");
+    assert_eq!(life.slots(), [Slot(SLOT.0 + 1)], "released once nothing was in hand");
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(world.cursor_now(id), reached);
     life.hold([SLOT]);
@@ -224,7 +225,7 @@ async fn poison_after_the_release_blocks_again_with_the_new_head() {
     world.fault(id, 3, POISON);
     world.worker_sees(id, 3).await;
     let letter = world.letter(id).expect("a letter");
-    assert_eq!((letter.state, letter.version), (LetterState::Blocked, 3));
+    assert_eq!((letter.state, letter.version.0), (LetterState::Blocked, 3));
     assert_eq!(world.effects(id), [1, 2]);
 }
 
@@ -243,7 +244,7 @@ async fn a_letter_that_cannot_be_read_hinders_no_other() {
     world.fault(bad, 1, POISON);
     world.commit(bad);
     world.worker_sees(bad, 1).await;
-    assert_eq!(world.letter(bad).expect("readable now").version, 1);
+    assert_eq!(world.letter(bad).expect("readable now").version.0, 1);
     life.end().await;
 }
 

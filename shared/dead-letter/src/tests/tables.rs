@@ -9,7 +9,8 @@ use crate::{LetterBox, RetrierDeps, RetryConfig, run_retrier};
 use async_trait::async_trait;
 use cdc::{ChangeConsumer, ErrorClass, HandleError, LetterKey, LetterState, Letters, Replay};
 use embedded_scylla::faults::{Answer, FaultKind};
-use leases::LeaseConfig;
+use kernel::Version;
+use leases::{LeaseConfig, Slot};
 use runtime::{BackoffConfig, CancellationToken, Readiness};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,18 +31,18 @@ async fn what_is_written_is_read_again() {
     assert_eq!(letters.read(seen(&key)).await.expect("read"), None);
     letters.block(seen(&key), &refusal(&key, 7)).await.expect("block");
     let letter = database.letter(&key).await;
-    assert_eq!((letter.version, letter.attempts, letter.class), (7, 1, ErrorClass::Poison));
+    assert_eq!((letter.version.0, letter.attempts, letter.class), (7, 1, ErrorClass::Poison));
     assert_eq!(letter.event_type.as_deref(), Some("OrderCreated"));
     assert_eq!(letter.error, "decode: no such field");
     let known = letters.read(seen(&key)).await.expect("read").expect("a letter");
-    assert_eq!((known.version, known.state), (7, LetterState::Blocked));
+    assert_eq!((known.version.0, known.state), (7, LetterState::Blocked));
     assert_eq!(letters.load(CONSUMER, key.slot).await.expect("load"), [(key.aggregate_id, known)]);
 
     letters.block(seen(&key), &refusal(&key, 7)).await.expect("block again");
     assert_eq!(database.letter(&key).await, letter, "the same event changes nothing");
     letters.block(seen(&key), &refusal(&key, 9)).await.expect("another head");
     let other = database.letter(&key).await;
-    assert_eq!((other.version, other.stamp.revision), (9, 2));
+    assert_eq!((other.version.0, other.stamp.revision.0), (9, 2));
 
     letters.finish(seen(&key), letter.stamp.attempt).await.expect("finish");
     assert_eq!(database.letter(&key).await, other, "changed since");
@@ -58,11 +59,11 @@ async fn a_listing_has_all_slots_that_are_asked_for() {
         database.put(&key, 1).await;
         expected.insert(key);
     }
-    let all: Vec<u32> = (0..SLOTS).collect();
+    let all: Vec<Slot> = Slot::all(SLOTS).collect();
     let listed = database.table.list(CONSUMER, &all, 100).await.expect("list").letters;
     assert_eq!(listed.into_iter().map(|letter| letter.key).collect::<BTreeSet<_>>(), expected);
-    let some = database.table.list(CONSUMER, &[1, 3], 100).await.expect("list").letters;
-    assert!(some.iter().all(|letter| [1, 3].contains(&letter.key.slot)));
+    let some = database.table.list(CONSUMER, &[1, 3].map(Slot), 100).await.expect("list").letters;
+    assert!(some.iter().all(|letter| [1, 3].contains(&letter.key.slot.0)));
     assert_eq!(database.table.list(CONSUMER, &all, 7).await.expect("list").letters.len(), 7);
     assert!(database.table.list("relay", &all, 7).await.expect("list").letters.is_empty());
 }
@@ -79,7 +80,8 @@ async fn of_many_changes_of_one_letter_one_is_made() {
         let Stored::Letter(letter) = &from else { panic!("readable") };
         let mut racing = JoinSet::new();
         for _ in 0..8 {
-            let (table, from, to) = (database.table.clone(), from.clone(), letter.begun(0, 1));
+            let (table, from, to) =
+                (database.table.clone(), from.clone(), letter.begun(Version::NONE, 1));
             racing.spawn(async move {
                 let changed = change::make(&table, Change::Replace(&from, &to)).await;
                 changed.expect("an outcome") == Changed::Applied
@@ -154,10 +156,10 @@ async fn a_row_that_makes_no_sense_hinders_no_other_and_can_be_replaced() {
     database.put(&bad, 2).await;
     let cql = "UPDATE dead_letter_queue SET state = 'colourless' \
                WHERE consumer = ? AND slot = ? AND aggregate_id = ? IF EXISTS";
-    let slot = i32::try_from(bad.slot).expect("small");
+    let slot = bad.slot.column();
     database.run(cql, (CONSUMER, slot, bad.aggregate_id)).await;
     database.put(&good, 1).await;
-    let all: Vec<u32> = (0..SLOTS).collect();
+    let all: Vec<Slot> = Slot::all(SLOTS).collect();
     let listing = database.table.list(CONSUMER, &all, 100).await.expect("list");
     assert_eq!(listing.letters.len(), 1);
     assert_eq!(listing.unreadable[0].reason, "its state makes no sense");
@@ -170,7 +172,7 @@ async fn a_row_that_makes_no_sense_hinders_no_other_and_can_be_replaced() {
     let retried = operator.expect("open").retry(&bad, &actor).await.expect("retried");
     assert_eq!(retried, Retried::Due);
     let letter = database.letter(&bad).await;
-    assert_eq!((letter.version, letter.attempts), (1, 0));
+    assert_eq!((letter.version.0, letter.attempts), (1, 0));
 }
 
 #[tokio::test]
@@ -179,10 +181,10 @@ async fn attempts_count_for_one_version() {
     let key = new_key();
     let letters = LetterBox::open(database.session.clone(), 10).await.expect("open");
     for before in 0..3 {
-        assert_eq!(letters.begin_attempt(seen(&key), 4).await.expect("recorded"), before);
+        assert_eq!(letters.begin_attempt(seen(&key), Version(4)).await.expect("recorded"), before);
     }
-    assert_eq!(letters.begin_attempt(seen(&key), 5).await.expect("recorded"), 0);
-    assert_eq!(letters.begin_attempt(seen(&new_key()), 4).await.expect("recorded"), 0);
+    assert_eq!(letters.begin_attempt(seen(&key), Version(5)).await.expect("recorded"), 0);
+    assert_eq!(letters.begin_attempt(seen(&new_key()), Version(4)).await.expect("recorded"), 0);
 }
 
 /// Refuses everything while it is told to.
@@ -249,7 +251,7 @@ async fn the_retrier_works_on_the_real_tables() {
     until("the letter is gone", async || database.stored(&key).await.is_none()).await;
     let expected: Vec<_> = (1..=5).map(|version| (key.aggregate_id, version)).collect();
     assert_eq!(*consumer.handled.lock().expect("no panic"), expected);
-    assert_eq!(replay.cursor(CONSUMER, key.aggregate_id).await.expect("cursor"), 5);
+    assert_eq!(replay.cursor(CONSUMER, key.aggregate_id).await.expect("cursor"), Version(5));
     stop.cancel();
     running.join_next().await.expect("one task").expect("no panic").expect("a clean end");
 }

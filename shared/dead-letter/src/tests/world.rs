@@ -15,8 +15,10 @@ use crate::{RetrierError, RetryConfig};
 use async_trait::async_trait;
 use cdc::{
     Breakers, ChangeConsumer, ErrorClass, EventName, HandleError, LetterKey, Letters, MayBegin,
-    Refusal, ReplayError,
+    Refusal, ReplayError, StoreError,
 };
+use kernel::Version;
+use leases::{AttemptId, Revision, Slot};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use runtime::{BackoffConfig, BreakerConfig};
@@ -29,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub(super) const CONSUMER: &str = "c";
-pub(super) const SLOT: u32 = 3;
+pub(super) const SLOT: Slot = Slot(3);
 
 /// How an event fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,7 +182,7 @@ impl World {
                 Ok(_) => {}
                 Err(_) => continue,
             }
-            let Ok(cursor) = self.cursor(aggregate_id).await else { continue };
+            let Ok(Version(cursor)) = self.cursor(aggregate_id).await else { continue };
             if cursor >= version {
                 return;
             }
@@ -268,7 +270,7 @@ fn lost() -> LetterError {
 pub(super) fn name(aggregate_id: Uuid, version: u64) -> EventName {
     let event_id = Some(Uuid::from_u128(aggregate_id.as_u128() ^ u128::from(version)));
     let event_type = Some("OrderCreated".to_owned());
-    EventName { event_id, event_type, aggregate_id, version, origin: None }
+    EventName { event_id, event_type, aggregate_id, version: Version(version), origin: None }
 }
 
 #[async_trait]
@@ -276,7 +278,7 @@ impl LetterStore for World {
     async fn list(
         &self,
         consumer: &str,
-        slots: &[u32],
+        slots: &[Slot],
         limit: usize,
     ) -> Result<Listing, LetterError> {
         self.ask(|state| {
@@ -333,17 +335,22 @@ impl LetterStore for World {
         .await
     }
 
-    async fn attempts(&self, key: &Key, version: u64) -> Result<u32, LetterError> {
+    async fn attempts(&self, key: &Key, version: Version) -> Result<u32, LetterError> {
         self.ask(|state| {
-            let wanted = (key.clone(), version);
+            let wanted = (key.clone(), version.0);
             u32::try_from(state.attempts.iter().filter(|found| **found == wanted).count())
                 .expect("few")
         })
         .await
     }
 
-    async fn record_attempt(&self, key: &Key, version: u64, _: Uuid) -> Result<(), LetterError> {
-        self.state().attempts.push((key.clone(), version));
+    async fn record_attempt(
+        &self,
+        key: &Key,
+        version: Version,
+        _: Uuid,
+    ) -> Result<(), LetterError> {
+        self.state().attempts.push((key.clone(), version.0));
         Ok(())
     }
 }
@@ -371,23 +378,27 @@ impl Target for World {
         cdc::Target::new("broker")
     }
 
-    async fn cursor(&self, aggregate_id: Uuid) -> Result<u64, HandleError> {
+    async fn cursor(&self, aggregate_id: Uuid) -> Result<Version, StoreError> {
         let read = |state: &State| state.cursors.get(&aggregate_id).copied().unwrap_or_default();
-        Ok(self.ask(read).await?)
+        Ok(Version(self.ask(read).await?))
     }
 
-    async fn to_tail(&self, aggregate_id: Uuid, may_begin: &MayBegin) -> Result<u64, ReplayError> {
-        let surroundings = |source: HandleError| ReplayError::Surroundings {
+    async fn to_tail(
+        &self,
+        aggregate_id: Uuid,
+        may_begin: &MayBegin,
+    ) -> Result<Version, ReplayError> {
+        let surroundings = |source: StoreError| ReplayError::Surroundings {
             consumer: CONSUMER.to_owned(),
             aggregate_id,
             source,
         };
-        let mut cursor = self.cursor(aggregate_id).await.map_err(surroundings)?;
+        let mut cursor = self.cursor(aggregate_id).await.map_err(surroundings)?.0;
         loop {
             let tail = self.ask(|state| state.tails.get(&aggregate_id).copied()).await;
             let tail = tail.map_err(|error| surroundings(error.into()))?.unwrap_or_default();
             if tail <= cursor {
-                return Ok(cursor);
+                return Ok(Version(cursor));
             }
             for version in cursor + 1..=tail {
                 if !may_begin() {
@@ -395,7 +406,7 @@ impl Target for World {
                 }
                 self.handle(aggregate_id, version).await.map_err(|source| ReplayError::Event {
                     event: Box::new(name(aggregate_id, version)),
-                    source,
+                    source: source.into(),
                 })?;
                 cursor = version;
             }
@@ -406,13 +417,13 @@ impl Target for World {
 /// A letter that cannot be read.
 pub(super) fn unreadable(aggregate_id: Uuid) -> Stored {
     let reason = "its state makes no sense".to_owned();
-    let attempt = Some(Uuid::from_u128(7));
-    Stored::Unreadable(Unreadable { key: key(aggregate_id), reason, revision: Some(7), attempt })
+    let (revision, attempt) = (Some(Revision(7)), Some(AttemptId(Uuid::from_u128(7))));
+    Stored::Unreadable(Unreadable { key: key(aggregate_id), reason, revision, attempt })
 }
 
 /// Slots that a test gives and takes.
 pub(super) struct Given {
-    held: Mutex<BTreeMap<u32, Hold>>,
+    held: Mutex<BTreeMap<Slot, Hold>>,
     changes: watch::Sender<u64>,
 }
 
@@ -422,7 +433,7 @@ impl Given {
         Arc::new(Self { held, changes: watch::Sender::new(0) })
     }
 
-    fn hold(&self, slots: impl IntoIterator<Item = u32>) {
+    fn hold(&self, slots: impl IntoIterator<Item = Slot>) {
         {
             let mut held = self.held.lock().expect("not poisoned");
             held.values_mut().for_each(|hold| *hold = Hold::End);
@@ -438,17 +449,17 @@ impl Slots for Given {
         self.changes.subscribe()
     }
 
-    fn held(&self) -> BTreeMap<u32, Hold> {
+    fn held(&self) -> BTreeMap<Slot, Hold> {
         self.held.lock().expect("not poisoned").clone()
     }
 
-    fn may_begin(&self, slot: u32) -> bool {
+    fn may_begin(&self, slot: Slot) -> bool {
         self.held().get(&slot) == Some(&Hold::Work)
     }
 
-    fn progressed(&self, _: u32) {}
+    fn progressed(&self, _: Slot) {}
 
-    async fn end(&self, slot: u32) {
+    async fn end(&self, slot: Slot) {
         self.held.lock().expect("not poisoned").remove(&slot);
         self.changes.send_modify(|count| *count += 1);
     }
@@ -511,12 +522,12 @@ impl Life {
     }
 
     /// Gives it these slots and takes all others.
-    pub(super) fn hold(&self, slots: impl IntoIterator<Item = u32>) {
+    pub(super) fn hold(&self, slots: impl IntoIterator<Item = Slot>) {
         self.given.hold(slots);
     }
 
     /// The slots that it has not given up.
-    pub(super) fn slots(&self) -> Vec<u32> {
+    pub(super) fn slots(&self) -> Vec<Slot> {
         self.given.held().into_keys().collect()
     }
 

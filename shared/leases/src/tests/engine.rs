@@ -53,7 +53,7 @@ impl Database {
 
     async fn slot_of(&self, group: &str, slot: u32) -> SlotState {
         let mut states = list(&self.session).await.expect("list");
-        states.retain(|state| state.group == group && state.slot == slot);
+        states.retain(|state| state.group == group && state.slot == Slot(slot));
         states.pop().expect("the slot has a row")
     }
 
@@ -65,13 +65,13 @@ impl Database {
     }
 }
 
-async fn take(table: &Table, slot: u32, owner: Uuid) -> Result<SlotState, SlotError> {
-    let row = table.read(slot).await?;
+async fn take(table: &Table, slot: u32, owner: MemberId) -> Result<SlotState, SlotError> {
+    let row = table.read(Slot(slot)).await?;
     table.change(&row, row.taken(owner)).await
 }
 
-fn ids() -> [Uuid; 2] {
-    [Uuid::new_v4(), Uuid::new_v4()]
+fn ids() -> [MemberId; 2] {
+    [Uuid::new_v4(), Uuid::new_v4()].map(MemberId)
 }
 
 #[tokio::test]
@@ -84,7 +84,7 @@ async fn slots_are_made_when_they_are_first_taken_and_seen_by_one_look() {
         taken.push(take(&table, slot, me).await.expect("taken"));
     }
     for state in &taken {
-        assert_eq!((state.epoch, state.crashes, state.checkpoint_us), (1, 0, None), "{state:?}");
+        assert_eq!((state.epoch.0, state.crashes, state.checkpoint_us), (1, 0, None), "{state:?}");
         assert_eq!(state.owner, Some(me));
     }
     let mut seen = table.slots().await.expect("look");
@@ -105,7 +105,7 @@ async fn who_lost_a_slot_can_change_nothing_of_it() {
 
     let taken = take(&table, 1, new).await.expect("taken over");
     assert_eq!((taken.checkpoint_us, taken.generation_ms), (Some(1_000), Some(7)));
-    assert_eq!((taken.epoch, taken.crashes), (2, 1));
+    assert_eq!((taken.epoch.0, taken.crashes), (2, 1));
     let late =
         [held.settled(old, 2_000, Some(7)).expect("moves"), held.renewed(old), held.released(old)];
     for to in late {
@@ -124,8 +124,9 @@ async fn who_lost_a_slot_can_change_nothing_of_it() {
 
 #[test]
 fn a_checkpoint_never_moves_back() {
-    let me = Uuid::new_v4();
-    let at_five = SlotState::new(GROUP, 0).taken(me).settled(me, 5_000, Some(5)).expect("moves");
+    let me = MemberId(Uuid::new_v4());
+    let at_five =
+        SlotState::new(GROUP, Slot(0)).taken(me).settled(me, 5_000, Some(5)).expect("moves");
     assert_eq!(at_five.settled(me, 5_000, Some(5)), None);
     assert_eq!(at_five.settled(me, 4_000, None), None);
     let newer = at_five.settled(me, 4_000, Some(6)).expect("a generation");
@@ -154,13 +155,13 @@ async fn of_several_that_race_for_all_slots_each_slot_has_one_owner() {
     let database = Database::start().await;
     let mut tables = Vec::new();
     for _ in 0..4 {
-        tables.push((database.table(GROUP).await, Uuid::new_v4()));
+        tables.push((database.table(GROUP).await, MemberId(Uuid::new_v4())));
     }
     let race = tables.iter().flat_map(|(table, owner)| {
-        (0..SLOTS).map(move |slot| async move {
+        Slot::all(SLOTS).map(move |slot| async move {
             let row = table.read(slot).await.expect("read");
             // All of them saw it free.
-            let free = SlotState { owner: None, epoch: 0, revision: 0, ..row };
+            let free = SlotState { owner: None, epoch: Epoch(0), revision: Revision(0), ..row };
             table.change(&free, free.taken(*owner)).await
         })
     });
@@ -168,7 +169,7 @@ async fn of_several_that_race_for_all_slots_each_slot_has_one_owner() {
     let won: Vec<SlotState> = results.into_iter().filter_map(Result::ok).collect();
     assert_eq!(won.len(), SLOTS as usize, "{won:?}");
     for state in won {
-        assert_eq!(database.slot(state.slot).await, state);
+        assert_eq!(database.slot(state.slot.0).await, state);
     }
 }
 
@@ -181,7 +182,7 @@ async fn check_saved_once(database: &Database, kind: FaultKind, delay_ms: u64, a
     let to = held.settled(me, 9_000, Some(9)).expect("moves");
     let saved = table.change(&held, to).await.expect("saved in the end");
     assert_eq!(saved.checkpoint_us, Some(9_000), "{group}");
-    assert_eq!(saved.revision, held.revision + 1, "{group}");
+    assert_eq!(saved.revision, held.revision.next(), "{group}");
     let next = table.change(&saved, saved.renewed(me)).await.expect("still the owner");
     assert_eq!(database.slot_of(&group, 3).await, next, "{group}");
     let pending = database.server.faults().report().pending;
@@ -233,8 +234,8 @@ async fn a_member_that_was_removed_is_back_with_its_next_beat() {
     for kind in [FaultKind::LwtAppliedTimeout, FaultKind::LwtNotAppliedTimeout] {
         let rule = FaultRule { table: Some("members".to_owned()), ..FaultRule::new(kind) };
         database.server.faults().add(rule).expect("a good rule");
-        table.beat(me, Some(1)).await.expect_err("unknown");
-        table.beat(me, Some(1)).await.expect("beaten");
+        table.beat(me, Some(Revision(1))).await.expect_err("unknown");
+        table.beat(me, Some(Revision(1))).await.expect("beaten");
     }
     let members = list_members(&database.session).await.expect("list");
     assert_eq!(members.len(), 2);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::world::{Process, SLOTS, TERM, World, millis, until};
-use crate::{LeaseConfig, SlotError};
+use crate::{LeaseConfig, Slot, SlotError};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -61,12 +61,12 @@ async fn slots_of_a_dead_member_move_after_a_term_and_count_a_crash() {
     assert!(took < TERM + Duration::from_secs(1), "take-over took {took:?}");
     assert!(took > TERM - Duration::from_secs(2), "taken before the term was over: {took:?}");
     for slot in 0..SLOTS {
-        let crashes = i32::from(orphans.contains(&slot));
+        let crashes = i32::from(orphans.contains(&Slot(slot)));
         assert_eq!(world.slot(slot).crashes, crashes, "slot {slot}");
     }
     let slot = *orphans.first().expect("some");
     one.leases.save_checkpoint(slot, 7, Some(1)).await.expect("saved");
-    assert_eq!(world.slot(slot).crashes, 0, "a moved checkpoint clears it");
+    assert_eq!(world.slot(slot.0).crashes, 0, "a moved checkpoint clears it");
     assert_eq!(world.members(), 1, "the dead one was removed");
 }
 
@@ -78,10 +78,10 @@ async fn a_slot_whose_keeper_panics_is_given_up_at_once_and_works_again() {
     let epoch = world.slot(3).epoch;
     world.panic_at(3);
     until("the keeper to fall", TERM, || world.has_panicked()).await;
-    let took = until("the slot to be given up", TERM, || !one.slots().contains(&3)).await;
+    let took = until("the slot to be given up", TERM, || !one.slots().contains(&Slot(3))).await;
     assert!(took < millis(10), "worked on without a keeper for {took:?}");
     assert_eq!(one.slots().len(), 15, "no other slot was touched");
-    until("the slot to be taken again", SOON, || one.slots().contains(&3)).await;
+    until("the slot to be taken again", SOON, || one.slots().contains(&Slot(3))).await;
     assert!(world.slot(3).epoch > epoch);
     one.end().await;
 }
@@ -95,7 +95,7 @@ async fn of_what_fell_nothing_goes_on_to_keep_its_slots() {
     one.fall();
     let two = Process::start(&world, 2);
     shared("the next start takes all", &[&two], &[16]).await;
-    assert!((0..SLOTS).all(|slot| !one.leases.may_begin(slot)));
+    assert!(Slot::all(SLOTS).all(|slot| !one.leases.may_begin(slot)));
 }
 
 fn check(process: &Process, name: &str) -> bool {
@@ -112,7 +112,7 @@ async fn a_stuck_slot_is_told_from_an_idle_one() {
     // All are idle: time goes on and their checkpoints with it, but that of slot 3 stands still.
     for step in 1..=steps {
         assert!(check(&one, "progress") || step >= steps - 2, "too early, in step {step}");
-        for slot in (0..SLOTS).filter(|slot| *slot != 3) {
+        for slot in Slot::all(SLOTS).filter(|slot| slot.0 != 3) {
             one.leases.save_checkpoint(slot, step, Some(1)).await.expect("saved");
         }
         tokio::time::sleep(millis(5_000)).await;
@@ -121,7 +121,7 @@ async fn a_stuck_slot_is_told_from_an_idle_one() {
     assert!(!good && why.contains("slots [3] of g are stuck"), "{why}");
     assert!(check(&one, "leases"), "it holds them all the same");
     // A scan of the ledger is progress, too.
-    one.leases.progressed(3);
+    one.leases.progressed(Slot(3));
     tokio::time::sleep(millis(1_000)).await;
     assert!(check(&one, "progress"));
 }
@@ -161,7 +161,7 @@ async fn who_is_cut_off_stops_before_another_begins_and_can_store_nothing() {
     };
     let (late, ()) = tokio::join!(late, watch);
     assert!(matches!(late, Err(SlotError::Lost { .. })), "{late:?}");
-    assert_eq!(world.slot(slot).checkpoint_us, None);
+    assert_eq!(world.slot(slot.0).checkpoint_us, None);
     shared("it comes back", &[&one, &two], &[8, 8]).await;
 }
 

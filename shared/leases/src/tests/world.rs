@@ -9,9 +9,11 @@ use runtime::{CancellationToken, Readiness};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use uuid::Uuid;
 
-use crate::{Held, LeaseConfig, LeaseStore, Leases, Member, Phase, SlotError, SlotState};
+use crate::{
+    Held, LeaseConfig, LeaseStore, Leases, Member, MemberId, Phase, Revision, Slot, SlotError,
+    SlotState,
+};
 
 pub(super) const SLOTS: u32 = 16;
 pub(super) const TERM: Duration = Duration::from_secs(6);
@@ -22,14 +24,14 @@ pub(super) fn millis(millis: u64) -> Duration {
 
 #[derive(Default)]
 struct State {
-    slots: BTreeMap<u32, SlotState>,
-    members: BTreeMap<Uuid, i64>,
+    slots: BTreeMap<Slot, SlotState>,
+    members: BTreeMap<MemberId, Revision>,
     is_down: bool,
     /// Requests of these processes wait, before and after they take effect.
     cut_off: BTreeSet<usize>,
     requests: u64,
     /// The next change of this slot's row panics in whoever asks for it.
-    panics_at: Option<u32>,
+    panics_at: Option<Slot>,
 }
 
 /// The tables as one process sees them. Clones with another number share them.
@@ -61,7 +63,7 @@ impl World {
     }
 
     pub(super) fn panic_at(&self, slot: u32) {
-        self.state().panics_at = Some(slot);
+        self.state().panics_at = Some(Slot(slot));
     }
 
     pub(super) fn has_panicked(&self) -> bool {
@@ -73,7 +75,7 @@ impl World {
     }
 
     pub(super) fn slot(&self, slot: u32) -> SlotState {
-        self.state().slots.get(&slot).cloned().expect("the slot has a row")
+        self.state().slots.get(&Slot(slot)).cloned().expect("the slot has a row")
     }
 
     pub(super) fn members(&self) -> usize {
@@ -101,7 +103,7 @@ impl LeaseStore for World {
         Ok(self.state().slots.values().cloned().collect())
     }
 
-    async fn read(&self, slot: u32) -> Result<SlotState, SlotError> {
+    async fn read(&self, slot: Slot) -> Result<SlotState, SlotError> {
         self.network().await?;
         let mut state = self.state();
         let row = state.slots.entry(slot).or_insert_with(|| SlotState::new("g", slot));
@@ -137,11 +139,15 @@ impl LeaseStore for World {
             .collect())
     }
 
-    async fn beat(&self, member: Uuid, _known: Option<i64>) -> Result<i64, SlotError> {
+    async fn beat(
+        &self,
+        member: MemberId,
+        _known: Option<Revision>,
+    ) -> Result<Revision, SlotError> {
         self.network().await?;
         let mut state = self.state();
-        let revision = state.members.entry(member).or_insert(0);
-        *revision += 1;
+        let revision = state.members.entry(member).or_insert(Revision(0));
+        *revision = revision.next();
         Ok(*revision)
     }
 
@@ -158,7 +164,7 @@ impl LeaseStore for World {
 /// A process that does nothing but follow its leases: it gives up at once what it should.
 pub(super) struct Process {
     pub(super) leases: Leases,
-    pub(super) owned: watch::Receiver<BTreeSet<u32>>,
+    pub(super) owned: watch::Receiver<BTreeSet<Slot>>,
     pub(super) readiness: Readiness,
     shutdown: CancellationToken,
     tasks: JoinSet<()>,
@@ -180,7 +186,7 @@ impl Process {
         Self { leases, owned, readiness, shutdown, tasks }
     }
 
-    pub(super) fn slots(&self) -> BTreeSet<u32> {
+    pub(super) fn slots(&self) -> BTreeSet<Slot> {
         self.owned.borrow().clone()
     }
 

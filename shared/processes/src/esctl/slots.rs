@@ -2,7 +2,7 @@
 //! who shares the work.
 
 use anyhow::{Context, anyhow};
-use leases::SlotState;
+use leases::{MemberId, SlotState};
 use scylla::client::session::Session;
 use scylla::value::CqlTimeuuid;
 use serde::Serialize;
@@ -83,17 +83,17 @@ pub(crate) async fn members(
     let session = connection::open(&settings.scylla).await?;
     let slots = leases::list(&session).await?;
     let members = leases::list_members(&session).await?;
-    let owned = |group: &str, member: Uuid| {
+    let owned = |group: &str, member: MemberId| {
         let of = slots.iter().filter(|slot| slot.group == group && slot.owner == Some(member));
-        of.map(|slot| slot.slot).collect()
+        of.map(|slot| slot.slot.0).collect()
     };
     let lines: Vec<MemberLine> = members
         .into_iter()
         .map(|(group, member)| MemberLine {
             slots: owned(&group, member.id),
             group,
-            member: member.id,
-            beats: member.revision,
+            member: member.id.0,
+            beats: member.revision.0,
         })
         .collect();
     output::rows(format, &lines, &MEMBER_COLUMNS)
@@ -117,8 +117,8 @@ async fn list(settings: &Settings, format: Format) -> anyhow::Result<()> {
 
 fn line(state: SlotState, now_us: i64) -> anyhow::Result<Line> {
     Ok(Line {
-        owner: state.owner,
-        epoch: state.epoch,
+        owner: state.owner.map(|owner| owner.0),
+        epoch: state.epoch.0,
         crashes: state.crashes,
         checkpoint: state.checkpoint_us.map(rfc3339).transpose()?,
         lag_seconds: state.checkpoint_us.map(|at_us| now_us.saturating_sub(at_us) as f64 / 1e6),
@@ -127,7 +127,7 @@ fn line(state: SlotState, now_us: i64) -> anyhow::Result<Line> {
             .map(|at_ms| rfc3339(at_ms.saturating_mul(1000)))
             .transpose()?,
         group: state.group,
-        slot: state.slot,
+        slot: state.slot.0,
     })
 }
 

@@ -8,10 +8,11 @@ use super::{Audit, Drift};
 use crate::metrics::{AUDITED, DRIFT};
 use crate::projector::consumer_of;
 use crate::read_model::ReadModels;
-use cdc::{HandleError, Handled};
+use cdc::{Handled, StoreError};
 use database::Settings;
 use event_store::audit::{AuditError, AuditReader, NextPage};
 use kernel::Version;
+use leases::Slot;
 use runtime::{Backoff, BackoffConfig, CancellationToken, chain};
 use schemars::JsonSchema;
 use scylla::client::session::Session;
@@ -74,7 +75,7 @@ pub struct AuditDeps<F> {
 /// Audits until `shutdown`. Waits for a database that is out of reach; a difference is no error.
 pub async fn run_audit<F>(deps: AuditDeps<F>, shutdown: CancellationToken)
 where
-    F: Fn() -> BTreeSet<u32> + Send,
+    F: Fn() -> BTreeSet<Slot> + Send,
 {
     AUDITED.inc_by(0);
     if deps.config.aggregates_per_second == 0 {
@@ -87,7 +88,7 @@ where
     }
 }
 
-async fn audit<F: Fn() -> BTreeSet<u32> + Send>(deps: AuditDeps<F>) {
+async fn audit<F: Fn() -> BTreeSet<Slot> + Send>(deps: AuditDeps<F>) {
     let mut backoff = Backoff::new(deps.config.backoff);
     let (reader, handled) = loop {
         match open(&deps).await {
@@ -146,9 +147,9 @@ struct Rounds<F> {
     known: HashMap<Uuid, Vec<Drift>>,
 }
 
-impl<F: Fn() -> BTreeSet<u32> + Send> Rounds<F> {
+impl<F: Fn() -> BTreeSet<Slot> + Send> Rounds<F> {
     async fn round(&mut self) {
-        for slot in 0..self.deps.settings.slots {
+        for slot in Slot::all(self.deps.settings.slots) {
             let mut next = None;
             let mut backoff = Backoff::new(self.deps.config.backoff);
             while (self.deps.owned)().contains(&slot) {
@@ -164,7 +165,7 @@ impl<F: Fn() -> BTreeSet<u32> + Send> Rounds<F> {
     /// Looks at one page of a slot's aggregates; gives the next one.
     async fn page(
         &mut self,
-        slot: u32,
+        slot: Slot,
         page: Option<NextPage>,
     ) -> Result<Option<NextPage>, AuditError> {
         let tokens = leases::slot_range(slot, self.deps.settings.slots);
@@ -232,11 +233,11 @@ impl<F: Fn() -> BTreeSet<u32> + Send> Rounds<F> {
         aggregate_id: Uuid,
         version: Version,
         drifts: &[Drift],
-    ) -> Result<bool, HandleError> {
+    ) -> Result<bool, StoreError> {
         let projections: BTreeSet<_> = drifts.iter().map(|drift| drift.projection).collect();
         for projection in projections {
             let consumer = consumer_of(projection);
-            if self.handled.version(aggregate_id, &consumer).await? < version.0 {
+            if self.handled.version(aggregate_id, &consumer).await? < version {
                 return Ok(true);
             }
         }

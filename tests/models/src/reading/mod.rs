@@ -3,8 +3,8 @@
 //! | here | in the code |
 //! | --- | --- |
 //! | a [`LogRow`] | one row of the CDC log of `outbox_messages`: its stamp and when it can be seen |
-//! | a [`Reader`]'s passes | `cdc/src/fast_pass.rs`, `confirm_pass.rs`, `reader.rs` |
-//! | its [`Lane`] | `cdc/src/lanes.rs`, `sequencer.rs`, and `consumer_cursors` |
+//! | a [`Reader`]'s passes | `cdc/src/reading/`: `fast_pass.rs`, `confirm_pass.rs`, `reader.rs` |
+//! | its [`Lane`] | `cdc/src/ordering/`: `lane.rs`, `worker.rs`, and `consumer_cursors` |
 //! | the [`Slot`], a [`Save`] | `leases/src/slots.rs`: owner, revision and checkpoint, and changes of them |
 //!
 //! There is one slot with one aggregate and one consumer; the ledger has all events from the start,

@@ -1,8 +1,9 @@
 //! The scanner beside a running group.
 
-use super::{Collector, Database, KEYSPACE, Seen, World, now_us, wait_for_checkpoints};
+use super::{Database, Seen, now_us, wait_for_checkpoints};
 use crate::{OwnedSlots, ScannerConfig, ScannerDeps, run_scanner};
 use kernel::testing::tally::TALLIES;
+use leases::Slot;
 use runtime::CancellationToken;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,16 +12,11 @@ use uuid::Uuid;
 
 fn deps(database: &Database, seen: &Arc<Seen>) -> ScannerDeps {
     let slots = database.settings.slots;
-    let owned: OwnedSlots = Arc::new(move || (0..slots).collect());
+    let owned: OwnedSlots = Arc::new(move || Slot::all(slots).collect());
     ScannerDeps {
-        session: database.session.clone(),
-        keyspace: KEYSPACE.to_owned(),
-        group: "test",
-        consumers: vec![Arc::new(Collector(seen.clone()))],
+        group: database.group(seen),
         owned,
         aggregates: TALLIES,
-        letters: Arc::new(World::new()),
-        settings: database.settings,
         config: ScannerConfig {
             outbox_interval_ms: 100,
             ledger_interval_ms: 300,

@@ -1,11 +1,14 @@
 //! The world's letters, and somebody who retries them.
 
-use super::{SLOTS, World, transport};
-use crate::consumer::{ChangeConsumer, HandleError};
-use crate::generation::token_of;
+use super::{SLOTS, World, unreachable};
+use crate::consumer::ChangeConsumer;
+use crate::error::StoreError;
 use crate::letters::{Letter, LetterKey, LetterState, Letters, Refusal};
-use crate::replay::{Replay, ReplayError};
+use crate::ordering::{Replay, ReplayError};
+use crate::reading::generation::token_of;
 use async_trait::async_trait;
+use kernel::Version;
+use leases::{AttemptId, Slot};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -40,7 +43,7 @@ impl World {
         state: LetterState,
     ) {
         let mut world = self.state();
-        let change = Uuid::from_u128(world.draw().into());
+        let change = AttemptId(Uuid::from_u128(world.draw().into()));
         let letter = Letter { version: refusal.event.version, state, change };
         let key = (aggregate_id, consumer.to_owned());
         world.had_letter.insert(key.clone());
@@ -112,12 +115,12 @@ impl World {
         replay: &Replay,
         consumer: &dyn ChangeConsumer,
         aggregate_id: Uuid,
-        change: Uuid,
+        change: AttemptId,
     ) -> bool {
         match replay.to_tail(consumer, aggregate_id, &|| true).await {
             Ok(_) => true,
             Err(ReplayError::Event { event, source }) => {
-                let (class, error) = (source.class, source.to_string());
+                let (class, error) = (source.class(), source.to_string());
                 let refusal = Refusal { event: *event, class, error };
                 let (by, state) = (consumer.name(), LetterState::Blocked);
                 self.put_in_place(by, aggregate_id, change, refusal, state);
@@ -132,10 +135,10 @@ impl World {
         &self,
         consumer: &str,
         aggregate_id: Uuid,
-        change: Uuid,
+        change: AttemptId,
         refusal: Refusal,
         state: LetterState,
-    ) -> Option<Uuid> {
+    ) -> Option<AttemptId> {
         let now = self.letter(consumer, aggregate_id).map(|found| found.letter.change);
         if now != Some(change) {
             return None;
@@ -147,11 +150,11 @@ impl World {
 
 #[async_trait]
 impl Letters for World {
-    async fn load(&self, consumer: &str, slot: u32) -> Result<Vec<(Uuid, Letter)>, HandleError> {
+    async fn load(&self, consumer: &str, slot: Slot) -> Result<Vec<(Uuid, Letter)>, StoreError> {
         self.latency().await;
         let state = self.state();
         if state.faults.letters_are_down {
-            return Err(transport("the letters are down"));
+            return Err(unreachable("the letters are down"));
         }
         let is_wanted =
             |id: Uuid, by: &str| by == consumer && leases::slot_of(token_of(id), SLOTS) == slot;
@@ -159,13 +162,13 @@ impl Letters for World {
         Ok(found.map(|((id, _), found)| (*id, found.letter)).collect())
     }
 
-    async fn read(&self, key: LetterKey<'_>) -> Result<Option<Letter>, HandleError> {
+    async fn read(&self, key: LetterKey<'_>) -> Result<Option<Letter>, StoreError> {
         self.latency().await;
         let found = {
             let mut state = self.state();
             state.counts.letter_reads += 1;
             if state.faults.letters_are_down {
-                return Err(transport("the letters are down"));
+                return Err(unreachable("the letters are down"));
             }
             state.letters.get(&key_of(key)).map(|found| found.letter)
         };
@@ -173,10 +176,10 @@ impl Letters for World {
         Ok(found)
     }
 
-    async fn block(&self, key: LetterKey<'_>, refusal: &Refusal) -> Result<(), HandleError> {
+    async fn block(&self, key: LetterKey<'_>, refusal: &Refusal) -> Result<(), StoreError> {
         self.latency().await;
         if self.state().faults.letters_are_down {
-            return Err(transport("the letters are down"));
+            return Err(unreachable("the letters are down"));
         }
         let known = self.letter(key.consumer, key.aggregate_id).map(|found| found.letter);
         let is_same =
@@ -189,7 +192,7 @@ impl Letters for World {
         Ok(())
     }
 
-    async fn finish(&self, key: LetterKey<'_>, change: Uuid) -> Result<(), HandleError> {
+    async fn finish(&self, key: LetterKey<'_>, change: AttemptId) -> Result<(), StoreError> {
         self.latency().await;
         let mut state = self.state();
         if state.letters.get(&key_of(key)).is_some_and(|found| found.letter.change == change) {
@@ -198,9 +201,9 @@ impl Letters for World {
         Ok(())
     }
 
-    async fn begin_attempt(&self, key: LetterKey<'_>, version: u64) -> Result<u32, HandleError> {
+    async fn begin_attempt(&self, key: LetterKey<'_>, version: Version) -> Result<u32, StoreError> {
         let mut state = self.state();
-        let key = (key.consumer.to_owned(), key.aggregate_id, version);
+        let key = (key.consumer.to_owned(), key.aggregate_id, version.0);
         let attempts = state.attempts.entry(key).or_default();
         *attempts += 1;
         Ok(*attempts - 1)

@@ -5,7 +5,8 @@ use crate::breakers::Breakers;
 use crate::config::CdcConfig;
 use crate::consumer::ChangeConsumer;
 use crate::error::GroupError;
-use crate::group::{Group, Sources};
+use crate::group;
+use crate::surroundings::Surroundings;
 use leases::{LeaseConfig, Leases};
 use runtime::Readiness;
 use std::collections::BTreeSet;
@@ -26,12 +27,12 @@ impl Life {
     }
 
     pub(crate) fn with(world: &World, consumers: Vec<Recorder>, config: CdcConfig) -> Self {
-        let group = group(world, consumers, config);
+        let around = Arc::new(surroundings(world, consumers, config));
         let stop = CancellationToken::new();
         let mut task = JoinSet::new();
         task.spawn({
             let stop = stop.clone();
-            async move { group.run(&stop).await }
+            async move { group::run(around, &stop).await }
         });
         Self { stop, task }
     }
@@ -52,27 +53,37 @@ impl Life {
     }
 }
 
-pub(crate) fn group(world: &World, consumers: Vec<Recorder>, config: CdcConfig) -> Group {
+/// A world as a group sees it.
+pub(crate) fn surroundings(
+    world: &World,
+    consumers: Vec<Recorder>,
+    config: CdcConfig,
+) -> Surroundings {
     let consumers = consumers.into_iter().map(|c| Arc::new(c) as Arc<dyn ChangeConsumer>);
+    around(world, consumers.collect(), config)
+}
+
+/// The same for any consumers.
+pub(crate) fn around(
+    world: &World,
+    consumers: Vec<Arc<dyn ChangeConsumer>>,
+    config: CdcConfig,
+) -> Surroundings {
     let world = Arc::new(world.clone());
     let (owned, _) = tokio::sync::watch::channel(BTreeSet::new());
     let terms = LeaseConfig::default();
     let leases = Leases::new(world.clone(), "g", SLOTS, terms, owned, Readiness::default());
-    let consumers: Vec<_> = consumers.collect();
-    let breakers = Breakers::new(&consumers, config.breaker, None);
-    Group {
-        sources: Sources {
-            log: world.clone(),
-            generations: world.clone(),
-            events: world.clone(),
-            cursors: world.clone(),
-            leases: world.clone(),
-            catch_ups: world.clone(),
-            letters: world,
-        },
+    Surroundings {
+        log: world.clone(),
+        generations: world.clone(),
+        events: world.clone(),
+        cursors: world.clone(),
+        catch_ups: world.clone(),
+        letters: world,
+        may_begin: group::fence(&leases),
         leases,
+        breakers: Breakers::new(&consumers, config.breaker, None),
         consumers,
-        breakers,
         slots: SLOTS,
         safety_interval: SAFETY,
         config,

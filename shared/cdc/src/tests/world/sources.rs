@@ -1,18 +1,19 @@
 //! The world as reader and sequencer see it.
 
 use super::state::Logged;
-use super::{World, poison, transport};
-use crate::checkpoints::checkpoint_of;
-use crate::consumer::{Change, HandleError};
-use crate::generation::{StreamRange, token_of};
+use super::{World, unreachable};
+use crate::consumer::{Change, ErrorClass};
+use crate::error::StoreError;
 use crate::log_time::{LogTime, Window};
+use crate::reading::checkpoints::checkpoint_of;
+use crate::reading::generation::{StreamRange, token_of};
 use crate::source::{
-    CatchUpRow, CatchUpStore, Cursor, CursorStore, Detail, EventSource, GenerationSource, LogPage,
-    LogRow, LogSource, NextPage, NodeReading, Ring, TailPage,
+    Announcement, CatchUpRow, CatchUpStore, Cursor, CursorStore, Detail, EventSource,
+    GenerationSource, LogPage, LogRow, LogSource, NextPage, NodeReading, TailPage,
 };
 use async_trait::async_trait;
-use kernel::RecordedEvent;
-use leases::{LeaseStore, Member, SlotError, SlotState};
+use kernel::{RecordedEvent, Version};
+use leases::{LeaseStore, Member, MemberId, Revision, Slot, SlotError, SlotState};
 use scylla_cdc::cdc_types::StreamID;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -45,12 +46,12 @@ impl LogSource for World {
         window: Window,
         detail: Detail,
         page: Option<NextPage>,
-    ) -> Result<LogPage, HandleError> {
+    ) -> Result<LogPage, StoreError> {
         self.latency().await;
         let mut state = self.state();
         state.counts.log_queries += 1;
         if state.faults.log_is_down {
-            return Err(transport("the log is down"));
+            return Err(unreachable("the log is down"));
         }
         let now = state.now();
         let mut rows: Vec<&Logged> = state
@@ -66,10 +67,10 @@ impl LogSource for World {
             stream: row.stream.clone(),
             time: row.time,
             end_of_group: row.end_of_group,
-            ring: Ring {
+            announcement: Announcement {
                 aggregate_id: row.event.aggregate_id,
                 aggregate_type: Some(row.event.aggregate_type.clone()),
-                version: row.event.version.0,
+                version: row.event.version,
             },
             change: (detail == Detail::Full)
                 .then(|| Change { event: row.event.clone(), topic: Some("topic".to_owned()) }),
@@ -77,12 +78,12 @@ impl LogSource for World {
         Ok(LogPage { rows: rows.collect(), next })
     }
 
-    async fn clocks(&self) -> Result<Vec<NodeReading>, HandleError> {
+    async fn clocks(&self) -> Result<Vec<NodeReading>, StoreError> {
         let sent = Instant::now();
         self.latency().await;
         let state = self.state();
         if state.faults.clocks_are_down {
-            return Err(transport("the clocks cannot be read"));
+            return Err(unreachable("the clocks cannot be read"));
         }
         let now = state.now().micros();
         let readings = state.clocks.iter().map(|offset| NodeReading {
@@ -96,7 +97,7 @@ impl LogSource for World {
 
 #[async_trait]
 impl GenerationSource for World {
-    async fn starts(&self, after: Option<LogTime>) -> Result<Vec<LogTime>, HandleError> {
+    async fn starts(&self, after: Option<LogTime>) -> Result<Vec<LogTime>, StoreError> {
         let state = self.state();
         let now = state.now();
         let seen = state.generations.iter().filter(|(_, _, seen_at)| *seen_at <= now);
@@ -108,7 +109,7 @@ impl GenerationSource for World {
         Ok(starts)
     }
 
-    async fn streams(&self, start: LogTime) -> Result<Vec<StreamRange>, HandleError> {
+    async fn streams(&self, start: LogTime) -> Result<Vec<StreamRange>, StoreError> {
         let state = self.state();
         let found = state.generations.iter().find(|(found, ..)| *found == start);
         Ok(found.map(|(_, ranges, _)| ranges.clone()).unwrap_or_default())
@@ -120,22 +121,22 @@ impl EventSource for World {
     async fn after(
         &self,
         aggregate_id: Uuid,
-        version: u64,
+        version: Version,
         limit: u32,
-    ) -> Result<Vec<RecordedEvent>, HandleError> {
+    ) -> Result<Vec<RecordedEvent>, StoreError> {
         self.latency().await;
         let mut state = self.state();
         state.counts.ledger_reads += 1;
-        let last = version.saturating_add(limit.into());
+        let last = version.0.saturating_add(limit.into());
         let is_asked_for =
-            |(of, bad): &(Uuid, u64)| *of == aggregate_id && (version + 1..=last).contains(bad);
+            |(of, bad): &(Uuid, u64)| *of == aggregate_id && (version.0 + 1..=last).contains(bad);
         if state.unreadable.iter().any(is_asked_for) {
-            return Err(poison("the row makes no sense"));
+            return Err(StoreError::new(ErrorClass::Poison, "read it", "the row makes no sense"));
         }
         let has_hole = state.faults.ledger_holes > 0;
         state.faults.ledger_holes = state.faults.ledger_holes.saturating_sub(1);
         let events = state.ledger.get(&aggregate_id).cloned().unwrap_or_default();
-        let later = events.into_iter().filter(|event| event.version.0 > version);
+        let later = events.into_iter().filter(|event| event.version > version);
         let mut later: Vec<_> = later.take(limit as usize).collect();
         // A read at QUORUM shows the tail: what it may lack is in front of it.
         if has_hole && later.len() > 1 {
@@ -148,20 +149,20 @@ impl EventSource for World {
         &self,
         tokens: RangeInclusive<i64>,
         page: Option<NextPage>,
-    ) -> Result<TailPage, HandleError> {
+    ) -> Result<TailPage, StoreError> {
         self.latency().await;
         let mut state = self.state();
         state.counts.scan_pages += 1;
-        let mut tails: Vec<(i64, Ring)> = state
+        let mut tails: Vec<(i64, Announcement)> = state
             .ledger
             .iter()
             .map(|(id, events)| {
-                let ring = Ring {
+                let announcement = Announcement {
                     aggregate_id: *id,
                     aggregate_type: Some("tally".to_owned()),
-                    version: events.len() as u64,
+                    version: Version(events.len() as u64),
                 };
-                (token_of(*id), ring)
+                (token_of(*id), announcement)
             })
             .filter(|(token, _)| tokens.contains(token))
             .collect();
@@ -175,7 +176,7 @@ impl EventSource for World {
 
 #[async_trait]
 impl CursorStore for World {
-    async fn read(&self, aggregate_id: Uuid, consumer: &str) -> Result<Cursor, HandleError> {
+    async fn read(&self, aggregate_id: Uuid, consumer: &str) -> Result<Cursor, StoreError> {
         self.latency().await;
         let mut state = self.state();
         state.counts.cursor_reads += 1;
@@ -187,26 +188,26 @@ impl CursorStore for World {
         aggregate_id: Uuid,
         consumer: &str,
         cursor: &Cursor,
-    ) -> Result<(), HandleError> {
+    ) -> Result<(), StoreError> {
         self.latency().await;
         let mut state = self.state();
         state.counts.cursor_writes += 1;
         let fails = state.faults.cursor_failures > 0;
         state.faults.cursor_failures = state.faults.cursor_failures.saturating_sub(1);
         if fails && state.draw().is_multiple_of(2) {
-            return Err(transport("the cursor was not written"));
+            return Err(unreachable("the cursor was not written"));
         }
         let has_effect = state.effects.iter().any(|(by, of, version, _)| {
-            by == consumer && *of == aggregate_id && *version == cursor.version
+            by == consumer && *of == aggregate_id && *version == cursor.version.0
         });
         assert!(has_effect, "{consumer} stored {} of {aggregate_id} before it", cursor.version);
         // USING TIMESTAMP version: a later one stays.
         let stored = state.cursors.entry((aggregate_id, consumer.to_owned())).or_default();
         if stored.version < cursor.version {
-            assert_eq!(stored.version + 1, cursor.version, "{consumer} skips in {aggregate_id}");
+            assert_eq!(stored.version.next(), cursor.version, "{consumer} skips in {aggregate_id}");
             *stored = cursor.clone();
         }
-        if fails { Err(transport("whether the cursor was written is unknown")) } else { Ok(()) }
+        if fails { Err(unreachable("whether the cursor was written is unknown")) } else { Ok(()) }
     }
 }
 
@@ -217,7 +218,7 @@ impl LeaseStore for World {
         Ok(self.state().slots.values().cloned().collect())
     }
 
-    async fn read(&self, slot: u32) -> Result<SlotState, SlotError> {
+    async fn read(&self, slot: Slot) -> Result<SlotState, SlotError> {
         self.latency().await;
         let mut state = self.state();
         Ok(state.slots.entry(slot).or_insert_with(|| SlotState::new("g", slot)).clone())
@@ -256,12 +257,16 @@ impl LeaseStore for World {
         Ok(members.map(|(id, revision)| Member { id: *id, revision: *revision }).collect())
     }
 
-    async fn beat(&self, member: Uuid, _known: Option<i64>) -> Result<i64, SlotError> {
+    async fn beat(
+        &self,
+        member: MemberId,
+        _known: Option<Revision>,
+    ) -> Result<Revision, SlotError> {
         self.latency().await;
         let revision = {
             let mut state = self.state();
-            let revision = state.members.entry(member).or_insert(0);
-            *revision += 1;
+            let revision = state.members.entry(member).or_insert(Revision(0));
+            *revision = revision.next();
             *revision
         };
         self.latency().await;
@@ -280,11 +285,11 @@ impl LeaseStore for World {
 
 #[async_trait]
 impl CatchUpStore for World {
-    async fn load(&self, consumer: &str) -> Result<BTreeMap<u32, CatchUpRow>, HandleError> {
+    async fn load(&self, consumer: &str) -> Result<BTreeMap<Slot, CatchUpRow>, StoreError> {
         Ok(self.state().catch_ups.get(consumer).cloned().unwrap_or_default())
     }
 
-    async fn save(&self, consumer: &str, slot: u32, row: CatchUpRow) -> Result<(), HandleError> {
+    async fn save(&self, consumer: &str, slot: Slot, row: CatchUpRow) -> Result<(), StoreError> {
         self.latency().await;
         self.state().catch_ups.entry(consumer.to_owned()).or_default().insert(slot, row);
         Ok(())

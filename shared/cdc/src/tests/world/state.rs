@@ -2,11 +2,11 @@
 
 use super::letters::Found;
 use super::{Counts, Faults, SAFETY, SLOTS, Treatment};
-use crate::generation::{StreamRange, token_of};
 use crate::log_time::{LogTime, micros};
+use crate::reading::generation::{StreamRange, token_of};
 use crate::source::{CatchUpRow, Checkpoint, Cursor};
 use kernel::{CommitPlace, EventMetadata, RecordedEvent, Timestamp, Version};
-use leases::SlotState;
+use leases::{MemberId, Revision, Slot, SlotState};
 use scylla_cdc::cdc_types::StreamID;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use tokio::time::Instant;
@@ -40,11 +40,11 @@ pub(super) struct State {
     pub(super) log: Vec<Logged>,
     pub(super) cursors: HashMap<(Uuid, String), Cursor>,
     /// Rows of `slots` and `members`.
-    pub(super) slots: BTreeMap<u32, SlotState>,
-    pub(super) members: BTreeMap<Uuid, i64>,
+    pub(super) slots: BTreeMap<Slot, SlotState>,
+    pub(super) members: BTreeMap<MemberId, Revision>,
     /// Until when requests of a process wait, before and after they take effect.
     pub(super) cut_off: BTreeMap<usize, Instant>,
-    pub(super) catch_ups: HashMap<String, BTreeMap<u32, CatchUpRow>>,
+    pub(super) catch_ups: HashMap<String, BTreeMap<Slot, CatchUpRow>>,
     pub(super) letters: HashMap<(Uuid, String), Found>,
     /// Whose aggregates ever had a letter.
     pub(super) had_letter: HashSet<(Uuid, String)>,
@@ -118,7 +118,7 @@ impl State {
     }
 
     /// Panics when an event that was announced before the checkpoint was not handled.
-    pub(super) fn check_checkpoint(&self, slot: u32, checkpoint: Checkpoint) {
+    pub(super) fn check_checkpoint(&self, slot: Slot, checkpoint: Checkpoint) {
         for row in &self.log {
             let id = row.event.aggregate_id;
             let is_before = !row.is_excused
@@ -132,15 +132,17 @@ impl State {
                 if catch_up.is_some_and(|catch_up| is_left_to_the_scan(row.stamp, catch_up)) {
                     continue;
                 }
-                let handled =
-                    self.cursors.get(&(id, consumer.clone())).map_or(0, |cursor| cursor.version);
+                let handled = self
+                    .cursors
+                    .get(&(id, consumer.clone()))
+                    .map_or(Version::NONE, |cursor| cursor.version);
                 // Also a released one: whoever retries it is not past its second look at the tail.
                 let letter = self.letters.get(&(id, consumer.clone()));
-                if letter.is_some_and(|found| found.letter.version <= row.event.version.0) {
+                if letter.is_some_and(|found| found.letter.version <= row.event.version) {
                     continue;
                 }
                 assert!(
-                    handled >= row.event.version.0,
+                    handled >= row.event.version,
                     "checkpoint {} of slot {slot} passes version {} of {id} (announced {}, visible \
                      {}), {consumer} is at {handled}",
                     checkpoint.time,

@@ -59,7 +59,7 @@ impl Line {
             Stored::Unreadable(row) => Self {
                 consumer: row.key.consumer,
                 aggregate_id: row.key.aggregate_id,
-                slot: row.key.slot,
+                slot: row.key.slot.0,
                 state: "unreadable",
                 version: None,
                 event_type: None,
@@ -78,9 +78,9 @@ impl Line {
         Self {
             consumer: letter.key.consumer,
             aggregate_id: letter.key.aggregate_id,
-            slot: letter.key.slot,
+            slot: letter.key.slot.0,
             state: state_name(letter.state),
-            version: Some(letter.version),
+            version: Some(letter.version.0),
             event_type: letter.event_type,
             event_id: letter.event_id,
             class: Some(letter.class.name()),

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
+use leases::Slot;
 use projection::Table;
 use scylla::routing::partitioner::{Murmur3Partitioner, Partitioner};
 use uuid::Uuid;
@@ -17,12 +18,12 @@ impl Place {
     /// Whether the aggregate belongs to one of the slots.
     pub(super) fn has(&self, aggregate_id: Uuid) -> bool {
         let token = Murmur3Partitioner.hash_one(aggregate_id.as_bytes()).value();
-        self.slots.contains(&leases::slot_of(token, self.count))
+        self.slots.contains(&leases::slot_of(token, self.count).0)
     }
 
     /// The tokens of each slot.
     pub(super) fn ranges(&self) -> Vec<(u32, RangeInclusive<i64>)> {
-        self.slots.iter().map(|slot| (*slot, leases::slot_range(*slot, self.count))).collect()
+        self.slots.iter().map(|slot| (*slot, leases::slot_range(Slot(*slot), self.count))).collect()
     }
 
     /// Where a table's rows of the slots may be: only where it has the aggregate as its partition key

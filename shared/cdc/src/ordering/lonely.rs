@@ -1,4 +1,4 @@
-//! Tells a few aggregates whom their target keeps refusing from an outage.
+//! Tells an outage from a few aggregates that their target keeps refusing.
 //!
 //! In an outage as many aggregates fail as open the target's circuit breaker, or none is handled at all;
 //! then everybody waits and no letter is made. An aggregate is *lonely* when fewer than those fail,
@@ -56,7 +56,7 @@ impl Lonely {
         if self.failing.len() < self.several {
             return alone;
         }
-        // Whatever was counted says nothing about one of them.
+        // What was counted says nothing about one of them.
         for streak in self.failing.values_mut() {
             streak.alone = 0;
         }

@@ -2,12 +2,13 @@
 //!
 //! On vnodes the ring is cut at every vnode's token. A row of the streams' description has the end
 //! of one range and the streams (one per shard) that share it: they cover `(previous end, end]`, the
-//! first range wraps round the ring. Which of them gets a row is decided by the shard of the row's
+//! first range wraps round the announcement. Which of them gets a row is decided by the shard of the row's
 //! token, so each of a range's streams counts for the whole range.
 
-use crate::consumer::HandleError;
+use crate::error::StoreError;
 use crate::log_time::LogTime;
 use crate::source::{Checkpoint, GenerationSource};
+use leases::Slot;
 use scylla::routing::partitioner::{Murmur3Partitioner, Partitioner};
 use scylla_cdc::cdc_types::StreamID;
 use std::collections::BTreeSet;
@@ -34,7 +35,7 @@ impl Generation {
     pub(crate) async fn read(
         source: &dyn GenerationSource,
         start: LogTime,
-    ) -> Result<Option<Self>, HandleError> {
+    ) -> Result<Option<Self>, StoreError> {
         let ranges = source.streams(start).await?;
         Ok((!ranges.is_empty()).then(|| Self::new(start, ranges)))
     }
@@ -72,18 +73,18 @@ impl Generation {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Slots {
     count: u32,
-    served: BTreeSet<u32>,
+    served: BTreeSet<Slot>,
 }
 
 impl Slots {
     /// Every slot.
     #[cfg(test)]
     pub(crate) fn all(count: u32) -> Self {
-        Self { count, served: (0..count).collect() }
+        Self { count, served: Slot::all(count).collect() }
     }
 
     /// These slots out of `count`.
-    pub(crate) fn some(count: u32, served: impl IntoIterator<Item = u32>) -> Self {
+    pub(crate) fn some(count: u32, served: impl IntoIterator<Item = Slot>) -> Self {
         Self { count, served: served.into_iter().collect() }
     }
 
@@ -93,18 +94,18 @@ impl Slots {
         (served.max(1), self.count.max(1))
     }
 
-    pub(crate) fn contains(&self, slot: u32) -> bool {
+    pub(crate) fn contains(&self, slot: Slot) -> bool {
         self.served.contains(&slot)
     }
 
     /// The slot of an aggregate, when it is served here.
-    pub(crate) fn of(&self, aggregate_id: Uuid) -> Option<u32> {
+    pub(crate) fn of(&self, aggregate_id: Uuid) -> Option<Slot> {
         let slot = slot_of(aggregate_id, self.count);
         self.served.contains(&slot).then_some(slot)
     }
 
     /// Whether a token in `(after, end]` belongs to a served slot. A slot is a contiguous part of
-    /// the ring, in order, so only the slots of both ends and between them count.
+    /// the announcement, in order, so only the slots of both ends and between them count.
     fn touch(&self, after: Option<i64>, end: i64) -> bool {
         let first = after.map_or(i64::MIN, |after| after.saturating_add(1));
         let (low, high) = (leases::slot_of(first, self.count), leases::slot_of(end, self.count));
@@ -113,7 +114,7 @@ impl Slots {
 }
 
 /// The slot of an aggregate, out of `slots`.
-pub fn slot_of(aggregate_id: Uuid, slots: u32) -> u32 {
+pub fn slot_of(aggregate_id: Uuid, slots: u32) -> Slot {
     leases::slot_of(token_of(aggregate_id), slots)
 }
 
@@ -162,6 +163,10 @@ mod tests {
         assert_eq!(generation(ends).streams_of(slots), expected, "{slots:?} in {ends:?}");
     }
 
+    fn some(count: u32, served: &[u32]) -> Slots {
+        Slots::some(count, served.iter().copied().map(Slot))
+    }
+
     const QUARTERS: [i64; 4] = [(-1 << 62) - 1, -1, (1 << 62) - 1, i64::MAX];
 
     #[test]
@@ -172,26 +177,26 @@ mod tests {
 
     #[test]
     fn a_slot_reads_the_streams_whose_range_it_touches() {
-        check(&QUARTERS, &Slots::some(4, [1]), &[1]);
-        check(&QUARTERS, &Slots::some(4, [0, 3]), &[0, 3]);
-        check(&QUARTERS, &Slots::some(16, [0]), &[0]);
-        check(&QUARTERS, &Slots::some(3, [0]), &[0, 1]);
+        check(&QUARTERS, &some(4, &[1]), &[1]);
+        check(&QUARTERS, &some(4, &[0, 3]), &[0, 3]);
+        check(&QUARTERS, &some(16, &[0]), &[0]);
+        check(&QUARTERS, &some(3, &[0]), &[0, 1]);
     }
 
     #[test]
     fn a_range_ends_with_its_own_token() {
-        // The second range begins right behind 0, in the upper half of the ring.
-        check(&[0, i64::MAX], &Slots::some(2, [0]), &[0]);
-        check(&[0, i64::MAX], &Slots::some(2, [1]), &[0, 1]);
-        check(&[-1, i64::MAX], &Slots::some(2, [1]), &[1]);
+        // The second range begins right behind 0, in the upper half of the announcement.
+        check(&[0, i64::MAX], &some(2, &[0]), &[0]);
+        check(&[0, i64::MAX], &some(2, &[1]), &[0, 1]);
+        check(&[-1, i64::MAX], &some(2, &[1]), &[1]);
     }
 
     #[test]
     fn the_first_range_wraps_round_the_ring() {
         // Behind 10 comes the first range again, up to -10.
-        check(&[-10, 10], &Slots::some(4, [3]), &[0]);
-        check(&[-10, 10], &Slots::some(4, [0]), &[0]);
-        check(&[-10, 10], &Slots::some(4, [1]), &[0, 1]);
+        check(&[-10, 10], &some(4, &[3]), &[0]);
+        check(&[-10, 10], &some(4, &[0]), &[0]);
+        check(&[-10, 10], &some(4, &[1]), &[0, 1]);
     }
 
     #[test]

@@ -5,6 +5,8 @@
 //! is pinned, the oldest goes all the same and costs one read later.
 
 use crate::source::Cursor;
+use kernel::Version;
+use leases::Slot;
 use std::collections::{BTreeMap, HashMap};
 use uuid::Uuid;
 
@@ -12,7 +14,7 @@ use uuid::Uuid;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct LaneKey {
     /// The slot of the aggregate.
-    pub(crate) slot: u32,
+    pub(crate) slot: Slot,
     pub(crate) aggregate_id: Uuid,
     pub(crate) consumer: usize,
 }
@@ -21,7 +23,7 @@ pub(crate) struct LaneKey {
 struct Entry {
     cursor: Cursor,
     /// Up to which version the confirm pass has seen it settled.
-    confirmed: u64,
+    confirmed: Version,
     /// Place in the order of use.
     tick: u64,
 }
@@ -48,7 +50,7 @@ impl CursorCache {
     }
 
     /// The version of a cached cursor. Counts as a use.
-    pub(crate) fn version(&mut self, key: LaneKey) -> Option<u64> {
+    pub(crate) fn version(&mut self, key: LaneKey) -> Option<Version> {
         self.ticks += 1;
         let entry = self.entries.get_mut(&key)?;
         self.order.remove(&entry.rank());
@@ -57,15 +59,15 @@ impl CursorCache {
         Some(entry.cursor.version)
     }
 
-    /// Takes a cursor out: whoever works with it owns it. With it the version that is confirmed.
-    pub(crate) fn take(&mut self, key: LaneKey) -> Option<(Cursor, u64)> {
+    /// Takes a cursor out, for the lane that works with it, and the version that is confirmed.
+    pub(crate) fn take(&mut self, key: LaneKey) -> Option<(Cursor, Version)> {
         let entry = self.entries.remove(&key)?;
         self.order.remove(&entry.rank());
         Some((entry.cursor, entry.confirmed))
     }
 
     /// Puts a stored cursor in.
-    pub(crate) fn put(&mut self, key: LaneKey, cursor: Cursor, confirmed: u64) {
+    pub(crate) fn put(&mut self, key: LaneKey, cursor: Cursor, confirmed: Version) {
         self.take(key);
         self.ticks += 1;
         let entry = Entry { cursor, confirmed, tick: self.ticks };
@@ -78,7 +80,7 @@ impl CursorCache {
     }
 
     /// The confirm pass saw `version` settled.
-    pub(crate) fn confirm(&mut self, key: LaneKey, version: u64) {
+    pub(crate) fn confirm(&mut self, key: LaneKey, version: Version) {
         if let Some(entry) = self.entries.get_mut(&key)
             && entry.confirmed < version
         {
@@ -89,7 +91,7 @@ impl CursorCache {
     }
 
     /// Forgets everything of a slot: another process may go on with it.
-    pub(crate) fn forget(&mut self, slot: u32) {
+    pub(crate) fn forget(&mut self, slot: Slot) {
         self.entries.retain(|key, _| key.slot != slot);
         self.order.retain(|_, key| key.slot != slot);
     }
@@ -107,39 +109,39 @@ mod tests {
 
     fn key(number: u128) -> LaneKey {
         LaneKey {
-            slot: u32::from(number >= 100),
+            slot: Slot(u32::from(number >= 100)),
             aggregate_id: Uuid::from_u128(number),
             consumer: 0,
         }
     }
 
     fn at(version: u64) -> Cursor {
-        Cursor { version, view: None }
+        Cursor { version: Version(version), view: None }
     }
 
     #[test]
     fn the_least_recently_used_cursor_goes_first() {
         let mut cache = CursorCache::new(2);
-        cache.put(key(1), at(1), 1);
-        cache.put(key(2), at(1), 1);
-        assert_eq!(cache.version(key(1)), Some(1));
-        cache.put(key(3), at(1), 1);
+        cache.put(key(1), at(1), Version(1));
+        cache.put(key(2), at(1), Version(1));
+        assert_eq!(cache.version(key(1)), Some(Version(1)));
+        cache.put(key(3), at(1), Version(1));
         assert_eq!(cache.version(key(2)), None);
-        assert_eq!(cache.version(key(1)), Some(1));
+        assert_eq!(cache.version(key(1)), Some(Version(1)));
         assert_eq!(cache.len(), 2);
     }
 
     #[test]
     fn an_unconfirmed_cursor_outlives_a_younger_confirmed_one() {
         let mut cache = CursorCache::new(2);
-        cache.put(key(1), at(5), 4);
-        cache.put(key(2), at(1), 1);
-        cache.put(key(3), at(1), 1);
-        assert_eq!(cache.version(key(1)), Some(5));
+        cache.put(key(1), at(5), Version(4));
+        cache.put(key(2), at(1), Version(1));
+        cache.put(key(3), at(1), Version(1));
+        assert_eq!(cache.version(key(1)), Some(Version(5)));
         assert_eq!(cache.version(key(2)), None);
-        cache.confirm(key(1), 5);
-        cache.put(key(4), at(1), 1);
-        cache.put(key(5), at(1), 1);
+        cache.confirm(key(1), Version(5));
+        cache.put(key(4), at(1), Version(1));
+        cache.put(key(5), at(1), Version(1));
         assert_eq!(cache.version(key(1)), None);
         assert_eq!(cache.len(), 2);
     }
@@ -147,11 +149,11 @@ mod tests {
     #[test]
     fn a_slot_that_is_given_up_leaves_nothing_behind() {
         let mut cache = CursorCache::new(9);
-        cache.put(key(1), at(5), 4);
-        cache.put(key(101), at(1), 1);
-        cache.forget(1);
+        cache.put(key(1), at(5), Version(4));
+        cache.put(key(101), at(1), Version(1));
+        cache.forget(Slot(1));
         assert_eq!(cache.version(key(101)), None);
-        assert_eq!(cache.version(key(1)), Some(5));
+        assert_eq!(cache.version(key(1)), Some(Version(5)));
         assert_eq!(cache.len(), 1);
     }
 
@@ -159,9 +161,9 @@ mod tests {
     fn the_bound_holds_when_everything_is_unconfirmed() {
         let mut cache = CursorCache::new(3);
         for number in 0..100 {
-            cache.put(key(number), at(1), 0);
+            cache.put(key(number), at(1), Version(0));
         }
         assert_eq!(cache.len(), 3);
-        assert_eq!(cache.version(key(99)), Some(1));
+        assert_eq!(cache.version(key(99)), Some(Version(1)));
     }
 }

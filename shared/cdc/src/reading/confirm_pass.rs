@@ -16,105 +16,37 @@
 //! Positions are kept per generation, so that the streams of one found late are read from their
 //! beginning without moving the others back; the checkpoint is the least of them.
 
-use crate::checkpoints::Checkpoints;
-use crate::clock::{DatabaseClock, Hold};
-use crate::config::CdcConfig;
-use crate::consumer::{ErrorClass, HandleError};
-use crate::fast_pass::Chunk;
-use crate::generation::Slots;
+use super::{
+    Reading, checkpoints,
+    clock::Hold,
+    generation::Slots,
+    progress::{ActiveGeneration, SlotProgress},
+};
+use crate::config::millis;
+use crate::consumer::ErrorClass;
+use crate::error::StoreError;
 use crate::log_time::{LogTime, Window};
 use crate::metrics;
-use crate::sequencer::{Sequencer, Stopped};
-use crate::source::{Checkpoint, Detail, LogSource, Ring};
+use crate::ordering::Stopped;
+use crate::source::{Announcement, Checkpoint, Detail};
 use futures::StreamExt;
 use futures::future::{BoxFuture, join_all};
 use futures::stream::FuturesUnordered;
+use leases::{Epoch, Slot};
 use runtime::chain;
-use runtime::test_hooks::defect;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 use uuid::Uuid;
 
-/// A generation whose streams are being read.
-#[derive(Debug, Clone)]
-pub(crate) struct ActiveGeneration {
-    pub(crate) start: LogTime,
-    pub(crate) chunks: Vec<Arc<Chunk>>,
-    /// What lies between the checkpoints of slots that came later and the chunks.
-    pub(crate) parts: Vec<Arc<Chunk>>,
-}
-
-impl ActiveGeneration {
-    /// Up to where the fast pass has read all of the slot's streams.
-    fn read_until(&self, slot: u32) -> LogTime {
-        let is_missing = |part: &&Arc<Chunk>| part.slots.contains(slot) && !part.is_through();
-        let chunks = self.chunks.iter().chain(self.parts.iter().filter(is_missing));
-        chunks.map(|chunk| chunk.read_until()).min().unwrap_or(LogTime::MAX)
-    }
-}
-
-/// How far one slot is.
-#[derive(Debug)]
-pub(crate) struct SlotProgress {
-    /// Under which the slot was taken.
-    epoch: i64,
-    /// What is stored, or newer than that.
-    checkpoint: Checkpoint,
-    /// By generation: everything before it is settled.
-    positions: BTreeMap<LogTime, LogTime>,
-    is_busy: bool,
-    stored_at: Instant,
-}
-
-impl SlotProgress {
-    fn new(epoch: i64, checkpoint: Checkpoint) -> Self {
-        let positions = BTreeMap::new();
-        Self { epoch, checkpoint, positions, is_busy: false, stored_at: Instant::now() }
-    }
-
-    /// Takes a generation in; gives the position from which its streams are to be read. `restart` is
-    /// where a start is safe whatever the clock did before.
-    fn join(&mut self, generation: LogTime, restart: LogTime) -> LogTime {
-        let start = if generation > self.checkpoint.generation {
-            // Not accounted for: from its beginning.
-            generation
-        } else {
-            self.checkpoint.time.min(restart)
-        };
-        *self.positions.entry(generation).or_insert(start)
-    }
-
-    /// What may be stored once the given positions are reached.
-    fn checkpoint_after(&self, reached: &[(LogTime, LogTime)]) -> Checkpoint {
-        let mut positions = self.positions.clone();
-        for (generation, to) in reached {
-            if let Some(position) = positions.get_mut(generation) {
-                *position = (*position).max(*to);
-            }
-        }
-        let least = positions.values().min().copied().unwrap_or(self.checkpoint.time);
-        let time = least.max(self.checkpoint.time);
-        let accounted = positions
-            .iter()
-            .skip_while(|(generation, _)| **generation <= self.checkpoint.generation)
-            .take_while(|(_, position)| **position >= time)
-            .last();
-        let generation =
-            accounted.map_or(self.checkpoint.generation, |(generation, _)| *generation);
-        Checkpoint { time, generation }
-    }
-}
-
 /// What a slot's settling came to.
 struct Settled {
-    slot: u32,
-    epoch: i64,
+    slot: Slot,
+    epoch: Epoch,
     reached: Vec<(LogTime, LogTime)>,
     /// Whether the checkpoint was stored; `None` when it was not due.
-    stored: Option<Result<(), HandleError>>,
+    stored: Option<Result<(), StoreError>>,
     checkpoint: Checkpoint,
 }
 
@@ -123,33 +55,20 @@ struct Settled {
 struct Work {
     reached: Vec<(LogTime, LogTime)>,
     /// Newest version found, by aggregate.
-    found: HashMap<Uuid, Ring>,
-}
-
-/// What the pass works with.
-pub(crate) struct ConfirmParts {
-    pub(crate) log: Arc<dyn LogSource>,
-    pub(crate) clock: Arc<DatabaseClock>,
-    pub(crate) sequencer: Sequencer,
-    pub(crate) checkpoints: Checkpoints,
-    /// How many slots there are.
-    pub(crate) slots: u32,
-    pub(crate) config: CdcConfig,
-    /// Names of the group's consumers, for the metrics.
-    pub(crate) consumers: Vec<String>,
+    found: HashMap<Uuid, Announcement>,
 }
 
 /// The slots' progress, and what is being settled.
-pub(crate) struct ConfirmPass {
-    parts: ConfirmParts,
-    slots: BTreeMap<u32, SlotProgress>,
+pub(super) struct ConfirmPass {
+    reading: Reading,
+    slots: BTreeMap<Slot, SlotProgress>,
     settling: FuturesUnordered<BoxFuture<'static, Result<Settled, Stopped>>>,
     is_held: bool,
 }
 
 /// How a pass went.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Passed {
+pub(super) enum Passed {
     /// What could be confirmed is being settled.
     Through,
     /// Rows that were not confirmed may have expired.
@@ -157,22 +76,22 @@ pub(crate) enum Passed {
 }
 
 impl ConfirmPass {
-    pub(crate) fn new(parts: ConfirmParts) -> Self {
-        Self { parts, slots: BTreeMap::new(), settling: FuturesUnordered::new(), is_held: false }
+    pub(super) fn new(reading: Reading) -> Self {
+        Self { reading, slots: BTreeMap::new(), settling: FuturesUnordered::new(), is_held: false }
     }
 
     /// Takes a slot in, which continues from its checkpoint.
-    pub(crate) fn admit(&mut self, slot: u32, epoch: i64, checkpoint: Checkpoint) {
+    pub(super) fn admit(&mut self, slot: Slot, epoch: Epoch, checkpoint: Checkpoint) {
         self.slots.insert(slot, SlotProgress::new(epoch, checkpoint));
     }
 
     /// Lets a slot go; gives the checkpoint that would be true and is not stored yet.
-    pub(crate) fn dismiss(&mut self, slot: u32) -> Option<Checkpoint> {
+    pub(super) fn dismiss(&mut self, slot: Slot) -> Option<Checkpoint> {
         let progress = self.slots.remove(&slot)?;
         let label = slot.to_string();
-        for consumer in &self.parts.consumers {
+        for consumer in self.reading.around.names() {
             // Errs when it was never reported.
-            let _ = metrics::LAG.remove_label_values(&[consumer.as_str(), &label]);
+            let _ = metrics::LAG.remove_label_values(&[consumer, &label]);
         }
         let _ = metrics::TTL_HEADROOM.remove_label_values(&[&label]);
         let _ = metrics::CATCH_UP.remove_label_values(&[&label]);
@@ -181,33 +100,33 @@ impl ConfirmPass {
     }
 
     /// The slots that are here.
-    pub(crate) fn slots(&self) -> BTreeSet<u32> {
+    pub(super) fn slots(&self) -> BTreeSet<Slot> {
         self.slots.keys().copied().collect()
     }
 
     /// The slots that read a generation's streams.
-    pub(crate) fn slots_in(&self, generation: LogTime) -> Slots {
+    pub(super) fn slots_in(&self, generation: LogTime) -> Slots {
         let here = self.slots.iter().filter(|(_, s)| s.positions.contains_key(&generation));
-        Slots::some(self.parts.slots, here.map(|(slot, _)| *slot))
+        Slots::some(self.reading.around.slots, here.map(|(slot, _)| *slot))
     }
 
     /// Takes a generation into a slot; gives the position from which its streams are to be read.
-    pub(crate) fn join(&mut self, slot: u32, generation: LogTime) -> Option<LogTime> {
-        let restart = self.parts.clock.restart_point();
+    pub(super) fn join(&mut self, slot: Slot, generation: LogTime) -> Option<LogTime> {
+        let restart = self.reading.clock.restart_point();
         self.slots.get_mut(&slot).map(|slot| slot.join(generation, restart))
     }
 
     /// Starts settling what can be confirmed now. An error means that the log was not read.
-    pub(crate) async fn pass(
+    pub(super) async fn pass(
         &mut self,
         generations: &[ActiveGeneration],
-    ) -> Result<Passed, HandleError> {
+    ) -> Result<Passed, StoreError> {
         // Also while the pass holds: a lag that grows must be seen.
-        if self.report(self.parts.clock.due_until()) {
+        if self.report(self.reading.clock.due_until()) {
             return Ok(Passed::Expired);
         }
         let Some(limit) = self.limit() else { return Ok(Passed::Through) };
-        let mut work: BTreeMap<u32, Work> = BTreeMap::new();
+        let mut work: BTreeMap<Slot, Work> = BTreeMap::new();
         for generation in generations {
             for (window, slots) in self.windows(generation, limit) {
                 self.read(generation, window, &slots, &mut work).await?;
@@ -221,10 +140,10 @@ impl ConfirmPass {
 
     /// Waits for the next slot whose positions can move, and moves them. Pending while nothing is
     /// being settled. Errs when a checkpoint cannot be stored and trying again will not help.
-    pub(crate) async fn next_settled(&mut self) -> Result<(), HandleError> {
+    pub(super) async fn next_settled(&mut self) -> Result<(), StoreError> {
         let settled = match self.settling.next().await {
             Some(Ok(settled)) => settled,
-            // The slot is closed, or the sequencer stopped; whoever owns this knows.
+            // The slot is closed, or the sequencer stopped; the reader knows.
             Some(Err(Stopped)) => return Ok(()),
             None => return std::future::pending().await,
         };
@@ -234,11 +153,7 @@ impl ConfirmPass {
             return Ok(());
         };
         progress.is_busy = false;
-        for (generation, to) in settled.reached {
-            if let Some(position) = progress.positions.get_mut(&generation) {
-                *position = (*position).max(to);
-            }
-        }
+        progress.reach(&settled.reached);
         match settled.stored {
             None => Ok(()),
             Some(Ok(())) => {
@@ -249,7 +164,7 @@ impl ConfirmPass {
             Some(Err(error)) if error.class == ErrorClass::Transport => {
                 // The next one says the same and more.
                 let error = chain(&error).to_string();
-                warn!(slot = settled.slot, error, "checkpoint not stored, trying again");
+                warn!(slot = settled.slot.0, error, "checkpoint not stored, trying again");
                 Ok(())
             }
             Some(Err(error)) => Err(error),
@@ -257,46 +172,46 @@ impl ConfirmPass {
     }
 
     /// Whether some slot is being settled.
-    pub(crate) fn is_settling(&self) -> bool {
+    pub(super) fn is_settling(&self) -> bool {
         !self.settling.is_empty()
     }
 
     /// How far the slot that is furthest behind is behind `limit`.
-    pub(crate) fn lag_behind(&self, limit: LogTime) -> Duration {
+    pub(super) fn lag_behind(&self, limit: LogTime) -> Duration {
         let positions = self.slots.values().flat_map(|slot| slot.positions.values());
         positions.min().map_or(Duration::ZERO, |least| limit.since(*least))
     }
 
     /// The generation before `next` is needed no longer: every slot is past the change.
-    pub(crate) fn is_past(&self, generation: LogTime, next: LogTime) -> bool {
+    pub(super) fn is_past(&self, generation: LogTime, next: LogTime) -> bool {
         self.slots
             .values()
             .all(|slot| slot.positions.get(&generation).is_none_or(|position| *position >= next))
     }
 
-    pub(crate) fn retire(&mut self, generation: LogTime) {
+    pub(super) fn retire(&mut self, generation: LogTime) {
         for slot in self.slots.values_mut() {
             slot.positions.remove(&generation);
         }
     }
 
     /// Stores every checkpoint that is ahead of what is stored. For the end of the work.
-    pub(crate) async fn store_all(&mut self) {
+    pub(super) async fn store_all(&mut self) {
         // Nobody looks at these any more, and one that is about to store a checkpoint would keep the
         // slot's row from everybody else for ever.
         self.settling.clear();
-        let checkpoints = &self.parts.checkpoints;
+        let leases = &self.reading.around.leases;
         join_all(self.slots.iter_mut().map(|(slot, progress)| async move {
             let checkpoint = progress.checkpoint_after(&[]);
             if checkpoint == progress.checkpoint {
                 return;
             }
-            match checkpoints.save(*slot, checkpoint).await {
+            match checkpoints::save(leases, *slot, checkpoint).await {
                 Ok(()) => progress.checkpoint = checkpoint,
                 Err(error) => {
                     // What is stored is older and just as true.
                     let error = chain(&error).to_string();
-                    warn!(slot, error, "last checkpoint not stored");
+                    warn!(slot = slot.0, error, "last checkpoint not stored");
                 }
             }
         }))
@@ -305,7 +220,7 @@ impl ConfirmPass {
 
     /// Up to where rows can be confirmed; `None` while nothing can.
     fn limit(&mut self) -> Option<LogTime> {
-        match self.parts.clock.settled_until() {
+        match self.reading.clock.settled_until() {
             Ok(limit) => {
                 if std::mem::take(&mut self.is_held) {
                     info!("confirm pass goes on");
@@ -330,21 +245,21 @@ impl ConfirmPass {
             let Some(position) = progress.positions.values().min() else { continue };
             let lag = due.since(*position);
             let label = slot.to_string();
-            for consumer in &self.parts.consumers {
-                metrics::LAG.with_label_values(&[consumer.as_str(), &label]).set(lag.as_secs_f64());
+            for consumer in self.reading.around.names() {
+                metrics::LAG.with_label_values(&[consumer, &label]).set(lag.as_secs_f64());
             }
-            let left = 1.0 - lag.as_secs_f64() / self.parts.config.log_ttl_s as f64;
+            let left = 1.0 - lag.as_secs_f64() / self.reading.around.config.log_ttl_s as f64;
             metrics::TTL_HEADROOM.with_label_values(&[&label]).set(left.max(0.0));
-            is_expired |= lag > self.parts.config.checkpoint_age_max();
+            is_expired |= lag > self.reading.around.config.checkpoint_age_max();
         }
         is_expired
     }
 
     /// What to read of a generation, and for which slots: those that are close to each other share a
     /// window.
-    fn windows(&self, generation: &ActiveGeneration, limit: LogTime) -> Vec<(Window, Vec<u32>)> {
+    fn windows(&self, generation: &ActiveGeneration, limit: LogTime) -> Vec<(Window, Vec<Slot>)> {
         let free = self.slots.iter().filter(|(_, progress)| !progress.is_busy);
-        let mut waiting: Vec<(LogTime, LogTime, u32)> = free
+        let mut waiting: Vec<(LogTime, LogTime, Slot)> = free
             .filter_map(|(slot, progress)| {
                 let from = *progress.positions.get(&generation.start)?;
                 let until = limit.min(generation.read_until(*slot));
@@ -354,8 +269,8 @@ impl ConfirmPass {
         waiting.sort_unstable();
         let mut windows = Vec::new();
         while let Some((from, until, _)) = waiting.first().copied() {
-            let to = until.min(from.plus(self.parts.config.window_max()));
-            let is_in = |(from, until, _): &&(LogTime, LogTime, u32)| *from < to && *until >= to;
+            let to = until.min(from.plus(millis(self.reading.around.config.window_ms_max)));
+            let is_in = |(from, until, _): &&(LogTime, LogTime, Slot)| *from < to && *until >= to;
             let slots = waiting.iter().filter(is_in).map(|(.., slot)| *slot).collect();
             windows.push((Window::new(from, to), slots));
             // One in between whose streams are not read so far yet has its turn in the next pass.
@@ -370,28 +285,25 @@ impl ConfirmPass {
         &mut self,
         generation: &ActiveGeneration,
         window: Window,
-        slots: &[u32],
-        work: &mut BTreeMap<u32, Work>,
-    ) -> Result<(), HandleError> {
+        slots: &[Slot],
+        work: &mut BTreeMap<Slot, Work>,
+    ) -> Result<(), StoreError> {
         metrics::WINDOW.observe(window.length().as_secs_f64());
         for slot in slots {
             work.entry(*slot).or_default().reached.push((generation.start, window.to));
         }
-        if defect("confirm-pass-off") {
-            return Ok(());
-        }
-        let of = Slots::some(self.parts.slots, slots.iter().copied());
+        let of = Slots::some(self.reading.around.slots, slots.iter().copied());
         for chunk in &generation.chunks {
             let mut next = None;
             loop {
                 metrics::QUERIES.with_label_values(&["confirm"]).inc();
-                let log = &self.parts.log;
+                let log = &self.reading.around.log;
                 let page = log.read(&chunk.streams, window, Detail::Keys, next).await?;
                 metrics::ROWS.with_label_values(&["confirm"]).inc_by(page.rows.len() as u64);
                 for row in page.rows {
-                    let slot = of.of(row.ring.aggregate_id);
+                    let slot = of.of(row.announcement.aggregate_id);
                     if let Some(work) = slot.and_then(|slot| work.get_mut(&slot)) {
-                        work.find(row.ring);
+                        work.find(row.announcement);
                     }
                 }
                 next = page.next;
@@ -404,24 +316,21 @@ impl ConfirmPass {
     }
 
     /// Begins to settle a slot's work; the slot is busy until that is done.
-    fn settle(&mut self, slot: u32, work: Work) {
+    fn settle(&mut self, slot: Slot, work: Work) {
         let Some(progress) = self.slots.get_mut(&slot) else { return };
         progress.is_busy = true;
         let epoch = progress.epoch;
         let checkpoint = progress.checkpoint_after(&work.reached);
-        let is_due = progress.stored_at.elapsed() >= self.parts.config.checkpoint_interval()
+        let is_due = progress.stored_at.elapsed()
+            >= millis(self.reading.around.config.checkpoint_interval_ms)
             && checkpoint != progress.checkpoint;
-        let (sequencer, checkpoints) =
-            (self.parts.sequencer.clone(), self.parts.checkpoints.clone());
-        let parallel = self.parts.config.aggregates_in_parallel_max;
+        let Reading { around, sequencer, .. } = self.reading.clone();
         self.settling.push(Box::pin(async move {
             let Work { reached, found } = work;
-            if is_due && defect("checkpoint-before-apply") {
-                checkpoints.save(slot, checkpoint).await.map_err(|_| Stopped)?;
-            }
-            settle_all(&sequencer, found, parallel).await?;
-            let stored = if is_due { Some(checkpoints.save(slot, checkpoint).await) } else { None };
-            debug!(slot, time = %checkpoint.time, is_due, "slot settled");
+            sequencer.settle_all(found.into_values()).await?;
+            let save = || checkpoints::save(&around.leases, slot, checkpoint);
+            let stored = if is_due { Some(save().await) } else { None };
+            debug!(slot = slot.0, time = %checkpoint.time, is_due, "slot settled");
             Ok(Settled { slot, epoch, reached, stored, checkpoint })
         }));
     }
@@ -429,27 +338,11 @@ impl ConfirmPass {
 
 impl Work {
     /// Versions of one aggregate settle in order, so only the newest has to be waited for.
-    fn find(&mut self, ring: Ring) {
-        match self.found.get_mut(&ring.aggregate_id) {
-            Some(known) if known.version >= ring.version => {}
-            Some(known) => *known = ring,
-            None => {
-                self.found.insert(ring.aggregate_id, ring);
-            }
+    fn find(&mut self, announcement: Announcement) {
+        let known = self.found.entry(announcement.aggregate_id);
+        let known = known.or_insert_with(|| announcement.clone());
+        if known.version < announcement.version {
+            *known = announcement;
         }
     }
-}
-
-async fn settle_all(
-    sequencer: &Sequencer,
-    found: HashMap<Uuid, Ring>,
-    parallel: usize,
-) -> Result<(), Stopped> {
-    let mut settling = futures::stream::iter(found.into_values())
-        .map(|ring| async move { sequencer.settle(&ring).await })
-        .buffer_unordered(parallel.max(1));
-    while let Some(settled) = settling.next().await {
-        settled?;
-    }
-    Ok(())
 }

@@ -15,12 +15,12 @@
 //! | no reading for half a safety interval | the confirm pass holds |
 
 use crate::log_time::{LogTime, micros};
-use crate::metrics;
 use crate::source::{LogSource, NodeReading};
+use crate::{lock, metrics};
 use runtime::{Backoff, BackoffConfig};
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -80,31 +80,21 @@ pub(crate) struct DatabaseClock {
 }
 
 impl DatabaseClock {
-    /// Reads the clock for the first time; tries until it can be read. `None` when `stop` came first.
+    /// Reads the clock for the first time; tries until it can be read.
     pub(crate) async fn start(
         source: &dyn LogSource,
         safety_interval: Duration,
         pauses: BackoffConfig,
-        stop: &CancellationToken,
-    ) -> Option<Self> {
+    ) -> Self {
         let mut backoff = Backoff::new(pauses);
         loop {
-            let read = tokio::select! {
-                () = stop.cancelled() => return None,
-                read = source.clocks() => read,
-            };
-            match read {
-                Ok(readings) if !readings.is_empty() => {
-                    return Some(Self::new(Instant::now(), safety_interval, &readings));
-                }
-                Ok(_) => warn!("no node shows its clock"),
+            match source.clocks().await {
+                Ok(readings) => return Self::new(Instant::now(), safety_interval, &readings),
                 Err(error) => {
                     warn!(error = runtime::chain(&error).to_string(), "database's clock not read");
                 }
             }
-            if !backoff.pause(stop).await {
-                return None;
-            }
+            tokio::time::sleep(backoff.next_pause()).await;
         }
     }
 
@@ -118,22 +108,13 @@ impl DatabaseClock {
         Self { origin, safety_interval, stepped_back: CancellationToken::new(), state }
     }
 
-    /// Reads the clock again and again until `stop`.
-    pub(crate) async fn follow(
-        &self,
-        source: &dyn LogSource,
-        interval: Duration,
-        stop: &CancellationToken,
-    ) {
+    /// Reads the clock again and again.
+    pub(crate) async fn follow(&self, source: &dyn LogSource, interval: Duration) {
         loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(interval) => {}
-            }
+            tokio::time::sleep(interval).await;
             match source.clocks().await {
-                Ok(readings) if !readings.is_empty() => self.observe(&readings),
+                Ok(readings) => self.observe(&readings),
                 // The confirm pass holds when this goes on, and says so.
-                Ok(_) => {}
                 Err(error) => {
                     let error = runtime::chain(&error).to_string();
                     tracing::debug!(error, "database's clock not read");
@@ -221,7 +202,7 @@ impl DatabaseClock {
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
-        work(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+        work(&mut lock(&self.state))
     }
 }
 

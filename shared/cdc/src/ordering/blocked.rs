@@ -4,7 +4,8 @@
 //! attempt, and no more: the event is handled if that is possible now, and else found in its letter.
 //! So the set may be bounded.
 
-use crate::cursors::LaneKey;
+use super::LaneKey;
+use leases::Slot;
 use std::collections::HashSet;
 
 /// The lanes whose letter has to be read before anything else.
@@ -35,7 +36,7 @@ impl Blocked {
     }
 
     /// Forgets everything of a slot: another process may go on with it.
-    pub(crate) fn forget(&mut self, slot: u32) {
+    pub(crate) fn forget(&mut self, slot: Slot) {
         self.keys.retain(|key| key.slot != slot);
     }
 }
