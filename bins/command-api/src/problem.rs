@@ -60,9 +60,9 @@ pub(crate) fn not_admitted(refused: Refused, effect: Effect) -> Problem {
     problem.outcome(outcome(effect))
 }
 
-/// 500: a defect of ours, met while a command was in hand.
-pub(crate) fn defect() -> Problem {
-    Problem::internal("the request ran into a defect").outcome(outcome(Effect::Unknown))
+/// 500: a fault of ours, met while a command was in hand.
+pub(crate) fn internal() -> Problem {
+    Problem::internal("the request met an internal error").outcome(outcome(Effect::Unknown))
 }
 
 /// 503: a wait ran out, or a dependency is away.
@@ -149,6 +149,9 @@ fn without_outcome<E: DomainError>(error: &ExecuteError<E>, creates: bool) -> Pr
         ),
         ExecuteError::Unavailable { .. } => {
             unavailable("unavailable", "the command was not done; it may be sent again")
+        }
+        ExecuteError::Unstorable { .. } => {
+            Problem::internal("an event that the command leads to cannot be stored")
         }
         ExecuteError::Corrupt { .. } => Problem::new(
             StatusCode::INTERNAL_SERVER_ERROR,

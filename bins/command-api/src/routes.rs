@@ -49,5 +49,5 @@ async fn unknown_method(method: Method, uri: Uri) -> Problem {
 
 /// The panic itself is in the log already.
 fn panicked(_panic: Box<dyn Any + Send>) -> Response {
-    problem::defect().into_response()
+    problem::internal().into_response()
 }

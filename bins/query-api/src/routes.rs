@@ -66,7 +66,7 @@ async fn unknown_method(method: Method, uri: Uri) -> Problem {
 
 /// The panic itself is in the log already.
 fn panicked(_panic: Box<dyn Any + Send>) -> Response {
-    Problem::internal("the request ran into a defect").into_response()
+    Problem::internal("the request met an internal error").into_response()
 }
 
 async fn order(state: Shared, id: Id) -> Reply {

@@ -5,6 +5,7 @@ use crate::resource::Store;
 use event_store::{
     BusyReason, CommandRequest, CorruptError, ExecuteError, LookUp, Outcome, StoredEventRef,
 };
+use kernel::codec::CodecError;
 use kernel::{Aggregate, DecisionContext, DomainEvent, Version, testing};
 use std::any::Any;
 use std::collections::HashMap;
@@ -47,6 +48,7 @@ pub(super) enum Fails {
     Unavailable,
     TooLarge,
     Corrupt,
+    Unstorable,
     Panic,
 }
 
@@ -208,6 +210,14 @@ fn failed<A: Aggregate>(
         Fails::Corrupt => ExecuteError::Corrupt {
             aggregate_id,
             source: CorruptError::Gap { aggregate_id, expected: Version(2), found: Version(3) },
+        },
+        Fails::Unstorable => ExecuteError::Unstorable {
+            aggregate_id,
+            source: CodecError::OtherName {
+                rust_type: "Event",
+                event_type: "Happened",
+                tag: "happened".to_owned(),
+            },
         },
         Fails::Panic => panic!("announced by the test"),
     }
