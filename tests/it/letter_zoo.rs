@@ -5,7 +5,8 @@ use crate::zoo::{HEAL_WITH_DEFECT, at, ms};
 use anyhow::ensure;
 use dev_stack::{Process, Whom};
 use harness::{
-    ChaosOptions, Poison, PoisonEffect, Poisoned, Report, Strike, Timed, chaos, hooked_binaries,
+    ChaosOptions, Defect, Poison, PoisonEffect, Poisoned, Report, Strike, Timed, chaos,
+    hooked_binaries,
 };
 use std::time::Duration;
 
@@ -62,17 +63,14 @@ async fn clean(scenario: fn(u64) -> ChaosOptions) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The defect is caught by this promise.
-async fn caught(
-    defect: &str,
-    scenario: fn(u64) -> ChaosOptions,
-    promise: &str,
-) -> anyhow::Result<()> {
+/// The defect is caught by the promise that it breaks.
+async fn caught(defect: &str, scenario: fn(u64) -> ChaosOptions) -> anyhow::Result<()> {
+    let Defect { promise, .. } = Defect::named(defect)?;
     let mut broken = Vec::new();
     // Which aggregate has an event behind its letter when a process dies is chance.
     for _ in 0..RUNS_MAX {
         let report = run(scenario, Some(defect)).await?;
-        if report.violated().contains(&promise) {
+        if report.violated().contains(&&*promise) {
             return Ok(());
         }
         broken.extend(report.violated().into_iter().map(str::to_owned));
@@ -97,15 +95,15 @@ async fn a_broker_that_is_away_is_clean() -> anyhow::Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_letter_that_is_released_out_of_order() -> anyhow::Result<()> {
-    caught("letter-released-out-of-order", poisoned, "P9").await
+    caught("letter-released-out-of-order", poisoned).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_block_that_is_forgotten_on_restart() -> anyhow::Result<()> {
-    caught("block-forgotten-on-restart", poisoned_among_restarts, "P9").await
+    caught("block-forgotten-on-restart", poisoned_among_restarts).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_that_is_dead_lettered() -> anyhow::Result<()> {
-    caught("outage-dead-lettered", broker_away, "P11").await
+    caught("outage-dead-lettered", broker_away).await
 }

@@ -22,7 +22,6 @@ use event_store::{
 use kernel::{Aggregate, DomainError, Version};
 use runtime::http::admission::{Admission, Place};
 use runtime::http::context::RequestContext;
-use runtime::test_hooks::defect;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::marker::PhantomData;
@@ -244,11 +243,7 @@ async fn execute<A: Aggregate, B: CommandBody<A>, S: Store>(
     creates: bool,
 ) -> Result<Outcome, Problem> {
     let Asked { aggregate_id: named, headers, body } = asked;
-    let command_id = if defect("new-command-id-on-retry") {
-        Uuid::new_v4()
-    } else {
-        identity::command_id(A::TYPE, named, &headers.idempotency_key)
-    };
+    let command_id = identity::command_id(A::TYPE, named, &headers.idempotency_key);
     let admitted = api.admission.admit(&context).await;
     // Held until the answer is there. "Not done" would be wrong if an earlier sending took effect.
     let place = admitted.map_err(|refused| {

@@ -47,14 +47,21 @@ impl Binaries {
     }
 
     /// The same programs with their test hooks, in a folder of their own beside the plain ones,
-    /// which stay as they are. Dependencies are shared between both. When the running program runs
-    /// through cargo they are built first.
-    pub async fn find_hooked(&self) -> anyhow::Result<Self> {
+    /// which stay as they are. When the running program runs through cargo they are built first, from
+    /// the sources that `lay_out` puts into the folder that it is given. What does not differ from the
+    /// plain ones, dependencies above all, is not built again.
+    pub async fn find_hooked(
+        &self,
+        lay_out: impl FnOnce(&Path) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Self> {
         let profile = self.folder.file_name().context("the programs' folder has no name")?;
         let target = self.folder.parent().context("the programs' folder has no parent")?;
         let hooked = target.join("hooked");
         if let Some(cargo) = std::env::var_os("CARGO") {
-            build(Path::new(&cargo), &self.folder, Some((target, &hooked))).await?;
+            let sources = hooked.join("sources");
+            lay_out(&sources)?;
+            let hooked = Hooked { sources: &sources, build: target, output: &hooked };
+            build(Path::new(&cargo), &self.folder, Some(hooked)).await?;
         }
         Self { folder: hooked.join(profile) }.check()
     }
@@ -79,12 +86,22 @@ impl Binaries {
 /// of.
 const WITHOUT_TESTS: [&str; 4] = ["--exclude", "system-tests", "--exclude", "protocol-models"];
 
-/// Builds all programs with the profile that the folder is named after. With `hooked`, a build folder
-/// and an output folder, they have their test hooks: what lies between sources and programs is
-/// shared by way of the build folder, and the programs do not displace the plain ones.
-async fn build(cargo: &Path, folder: &Path, hooked: Option<(&Path, &Path)>) -> anyhow::Result<()> {
+/// The folders of a build with test hooks.
+struct Hooked<'a> {
+    sources: &'a Path,
+    /// What lies between sources and programs; that of the plain build, so that both share it.
+    build: &'a Path,
+    /// Where the programs come, so that they do not displace the plain ones.
+    output: &'a Path,
+}
+
+/// Builds all programs with the profile that the folder is named after; with their test hooks when
+/// there are folders for that.
+async fn build(cargo: &Path, folder: &Path, hooked: Option<Hooked<'_>>) -> anyhow::Result<()> {
     let mut command = tokio::process::Command::new(cargo);
-    command.arg("build").arg("--workspace").current_dir(env!("CARGO_MANIFEST_DIR"));
+    command.arg("build").arg("--workspace");
+    let plain = Path::new(env!("CARGO_MANIFEST_DIR"));
+    command.current_dir(hooked.as_ref().map_or(plain, |hooked| hooked.sources));
     // What cargo told this program about its own package would make build scripts of dependencies
     // run again, and with them everything that rests on them.
     for (name, _) in std::env::vars_os() {
@@ -93,7 +110,7 @@ async fn build(cargo: &Path, folder: &Path, hooked: Option<(&Path, &Path)>) -> a
             command.env_remove(name);
         }
     }
-    if let Some((build, output)) = hooked {
+    if let Some(Hooked { build, output, .. }) = hooked {
         command.env("CARGO_BUILD_BUILD_DIR", build).env("CARGO_TARGET_DIR", output);
         let features = HOOKED.map(|program| format!("{program}/test-hooks")).join(",");
         command.args(["--bins", "--features", &features]).args(WITHOUT_TESTS);
