@@ -1,81 +1,8 @@
 //! Tries dead letters again, of the projections and of the relay. Replicas share the slots.
 
-use anyhow::Context;
-use dead_letter::{RetrierDeps, RetryConfig, run_retrier};
-use leases::LeaseConfig;
-use messaging::{BrokerWatchConfig, KafkaConfig, Publisher, PublisherConfig, Relay};
-use runtime::config::{BadValue, Configuration};
-use runtime::{Process, ScyllaConfig};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use read_models::SHOP;
 use std::process::ExitCode;
-use std::sync::Arc;
-
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct Config {
-    scylla: ScyllaConfig,
-    kafka: KafkaConfig,
-    publisher: PublisherConfig,
-    broker_watch: BrokerWatchConfig,
-    #[serde(default)]
-    leases: LeaseConfig,
-    #[serde(default)]
-    retry: RetryConfig,
-}
-
-impl Configuration for Config {
-    fn check(&self) -> Result<(), BadValue> {
-        self.kafka.usable().map_err(|bad| bad.within("kafka"))?;
-        self.publisher.check().map_err(|bad| bad.within("publisher"))?;
-        self.leases.check().map_err(|bad| bad.within("leases"))?;
-        self.scylla.usable().map_err(|bad| bad.within("scylla"))
-    }
-}
-
-/// The configuration of this process as it was when it was compiled.
-const DEFAULTS: &str = include_str!("../../../config/dlq-retrier.toml");
 
 fn main() -> ExitCode {
-    runtime::main("dlq-retrier", DEFAULTS, run)
-}
-
-async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
-    let Config { scylla, kafka, publisher, broker_watch, leases, retry } = process.config.clone();
-    let publisher = Publisher::new(kafka, publisher).context("make the producer")?;
-    let session = process.scylla(&scylla).await?;
-    let schema = [
-        ::leases::MIGRATIONS,
-        event_store::MIGRATIONS,
-        cdc::MIGRATIONS,
-        dead_letter::MIGRATIONS,
-        projection::MIGRATIONS,
-    ];
-    let settings = process.wait_for_schema(&session, &schema).await?;
-    let mut consumers = projection::read_models::consumers(&session);
-    consumers.push(Arc::new(Relay::new(publisher.clone(), domain::AGGREGATES)));
-    let readiness = process.readiness();
-    let deps = RetrierDeps { session, consumers, settings, config: retry, leases, readiness };
-    // One unit: leases and attempts fall together, and the next start is a new member of the group.
-    let shutdown = process.shutdown();
-    process.child("retries", move || {
-        let (deps, shutdown) = (deps.clone(), shutdown.clone());
-        async move { Ok(run_retrier(deps, shutdown).await?) }
-    });
-    let (readiness, shutdown) = (process.readiness(), process.shutdown());
-    process.child("broker-watch", move || {
-        let (publisher, readiness) = (publisher.clone(), readiness.clone());
-        messaging::watch_broker(publisher, broker_watch, readiness, shutdown.clone())
-    });
-    process.run_until_shutdown().await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_key_refuses_what_is_bad() {
-        runtime::config::testing::assert_refuses_what_is_bad::<Config>("dlq-retrier", DEFAULTS);
-    }
+    processes::dlq_retrier::main(SHOP)
 }

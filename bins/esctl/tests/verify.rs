@@ -71,7 +71,7 @@ impl World {
 
     async fn project(&self, reader: &EventReader, id: Uuid) {
         let events = reader.after(id, Version::NONE, 100).await.expect("read");
-        for consumer in projection::read_models::consumers(&self.session) {
+        for consumer in read_models::READ_MODELS.consumers(&self.session) {
             project(consumer.as_ref(), &events).await;
         }
     }

@@ -16,7 +16,7 @@ mod metrics;
 use crate::config::Config;
 use anyhow::Context;
 use event_store::EventReader;
-use projection::queries::Queries;
+use read_models::queries::Queries;
 use runtime::{HttpServer, Process};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -29,7 +29,12 @@ async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
     let Config { scylla, http, breaker, queries } = process.config.clone();
     let port = process.take_http(&http)?;
     let session = process.scylla(&scylla).await?;
-    process.wait_for_schema(&session, &[event_store::MIGRATIONS, projection::MIGRATIONS]).await?;
+    process
+        .wait_for_schema(
+            &session,
+            &[event_store::MIGRATIONS, read_models::READ_MODELS.migrations()],
+        )
+        .await?;
     let timeout = http.request_timeout();
     let state = routes::State {
         queries: Queries::open(Arc::clone(&session)).await.context("prepare the queries")?,

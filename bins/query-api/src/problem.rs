@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 use event_store::ReadError;
-use projection::queries::QueryError;
+use projection::QueryError;
 use runtime::http::admission::Refused;
 use std::time::Duration;
 use uuid::Uuid;

@@ -2,8 +2,9 @@
 
 use domain::OrderItem;
 use kernel::{RecordedEvent, Timestamp};
-use projection::queries::{CustomerRow, OrderPage, OrderRow, OrderSummary, QueryError};
-use projection::read_models::AddressView;
+use projection::QueryError;
+use read_models::AddressView;
+use read_models::queries::{CustomerRow, OrderPage, OrderRow, OrderSummary};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -125,7 +126,7 @@ impl From<OrderSummary> for OrderSummaryView {
 impl From<OrderPage> for OrdersView {
     fn from(page: OrderPage) -> Self {
         Self {
-            orders: page.orders.into_iter().map(Into::into).collect(),
+            orders: page.rows.into_iter().map(Into::into).collect(),
             next: page.next.map(|cursor| cursor.to_string()),
         }
     }

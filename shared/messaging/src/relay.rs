@@ -93,6 +93,7 @@ mod tests {
     use super::*;
     use crate::message::tests::change;
     use crate::tests::Broker;
+    use kernel::testing::tally::TALLIES;
     use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
     const TOPIC: Option<&str> = Some("tallies.events");

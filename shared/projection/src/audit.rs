@@ -9,17 +9,17 @@
 //! [`Audit::scan`] and [`Audit::stranger`] find rows that no aggregate ever had. [`run_audit`] does the former, slowly
 //! and for ever.
 
-mod history;
+pub(crate) mod history;
 mod tables;
 mod worker;
 
 pub use history::{History, Unfoldable};
-pub use tables::{RowKey, ScanPage, Table};
+pub use tables::{RowKey, ScanPage};
 pub use worker::{AuditConfig, AuditDeps, run_audit};
 
-use crate::read_models::{Customers, Orders};
+use crate::projection::Table;
+use crate::read_model::{ReadModel, ReadModels};
 use event_store::audit::{AuditError, AuditReader, events_of};
-use history::{Fold, Folds};
 use kernel::{RecordedEvent, Version};
 use scylla::client::session::Session;
 use std::error::Error;
@@ -33,7 +33,7 @@ use uuid::Uuid;
 pub struct Audit {
     reader: AuditReader,
     rows: Rows,
-    folds: Arc<[Box<dyn Folds>]>,
+    read_models: ReadModels,
 }
 
 /// What a look at an aggregate found.
@@ -76,19 +76,15 @@ pub enum LookError {
 }
 
 impl Audit {
-    /// An audit of all projections over the ledger that `reader` reads.
-    pub fn new(session: Arc<Session>, reader: AuditReader) -> Self {
-        let folds: [Box<dyn Folds>; 2] = [
-            Box::new(Fold { projection: Orders, tables: &tables::ORDERS }),
-            Box::new(Fold { projection: Customers, tables: &tables::CUSTOMERS }),
-        ];
-        Self { reader, rows: Rows::new(session), folds: folds.into() }
+    /// An audit of these read models over the ledger that `reader` reads.
+    pub fn new(session: Arc<Session>, reader: AuditReader, read_models: ReadModels) -> Self {
+        Self { reader, rows: Rows::new(session), read_models }
     }
 
     /// Every table, with its projection.
     pub fn tables(&self) -> Vec<(&'static str, &'static Table)> {
-        let folds = self.folds.iter();
-        folds.flat_map(|folds| folds.tables().iter().map(|table| (folds.name(), table))).collect()
+        let models = self.read_models.iter();
+        models.flat_map(|model| model.tables.iter().map(|table| (model.name, table))).collect()
     }
 
     /// Looks at the rows of an aggregate. Without `at_least` they must be as after its newest
@@ -108,22 +104,22 @@ impl Audit {
         let Some(last) = events.last() else { return Ok(Look::default()) };
         let at_least = at_least.unwrap_or(last.version);
         let mut look = Look { version: last.version, drifts: Vec::new() };
-        for folds in self.folds.iter().filter(|folds| folds.folds(&last.aggregate_type)) {
-            look.drifts.extend(self.look_at(folds.as_ref(), id, events, at_least).await?);
+        for model in self.read_models.of_type(&last.aggregate_type) {
+            look.drifts.extend(self.look_at(model, id, events, at_least).await?);
         }
         Ok(look)
     }
 
     async fn look_at(
         &self,
-        folds: &dyn Folds,
+        model: &ReadModel,
         id: Uuid,
         events: &[RecordedEvent],
         at_least: Version,
     ) -> Result<Vec<Drift>, LookError> {
-        let history = match folds.history(events) {
+        let history = match model.history(events) {
             Ok(history) => history,
-            Err(error) => return Ok(vec![unfoldable(folds, &error)]),
+            Err(error) => return Ok(vec![unfoldable(model, &error)]),
         };
         let mut found = Vec::new();
         for key in history.keys() {
@@ -132,7 +128,7 @@ impl Audit {
         let drifts = |history: &History| {
             let compared = found.iter().map(|(key, row)| {
                 let what = history.compare(key, row.as_ref(), at_least)?;
-                let (projection, table) = (folds.name(), key.table);
+                let (projection, table) = (model.name, key.table);
                 Some(Drift { projection, table, key: key.to_string(), what })
             });
             compared.flatten().collect::<Vec<_>>()
@@ -143,9 +139,9 @@ impl Audit {
         }
         // An event that came after the events were read is in the rows already, maybe.
         let events = self.events(id).await?.unwrap_or_default();
-        match folds.history(&events) {
+        match model.history(&events) {
             Ok(history) => Ok(drifts(&history)),
-            Err(error) => Ok(vec![unfoldable(folds, &error)]),
+            Err(error) => Ok(vec![unfoldable(model, &error)]),
         }
     }
 
@@ -176,10 +172,8 @@ impl Audit {
     ) -> Result<Option<String>, LookError> {
         let stored = self.reader.stored(id).await?;
         let of_type = stored.last().and_then(|stored| stored.row.aggregate_type.clone());
-        let mut folds = self.folds.iter().filter(|folds| folds.name() == projection);
-        let mine =
-            folds.find(|folds| of_type.as_deref().is_some_and(|of_type| folds.folds(of_type)));
-        let Some(folds) = mine else {
+        let mut models = of_type.iter().flat_map(|of_type| self.read_models.of_type(of_type));
+        let Some(model) = models.find(|model| model.name == projection) else {
             return Ok(self
                 .still(key)
                 .await?
@@ -187,7 +181,7 @@ impl Audit {
         };
         // Rows that cannot be folded are found by the look at the aggregate.
         let Ok(events) = events_of(&stored) else { return Ok(None) };
-        let Ok(history) = folds.history(&events) else { return Ok(None) };
+        let Ok(history) = model.history(&events) else { return Ok(None) };
         if history.keys().any(|known| known == key) || !self.still(key).await? {
             return Ok(None);
         }
@@ -199,8 +193,8 @@ impl Audit {
     }
 }
 
-fn unfoldable(folds: &dyn Folds, error: &Unfoldable) -> Drift {
-    let table = folds.tables().first().map_or("", |table| table.name);
+fn unfoldable(model: &ReadModel, error: &Unfoldable) -> Drift {
+    let table = model.tables.first().map_or("", |table| table.name);
     let what = runtime::chain(error).to_string();
-    Drift { projection: folds.name(), table, key: String::new(), what }
+    Drift { projection: model.name, table, key: String::new(), what }
 }

@@ -7,13 +7,16 @@ use serde::de::DeserializeOwned;
 
 /// Folds the events of one aggregate, in order, into rows.
 ///
+/// `Default` is the projection itself: it has no state, so that every process folds alike.
 /// Pure: the same view and event give the same writes, in every process and at any time. A change
 /// of [`Projection::project`] that changes rows is a new [`Projection::CODE_VERSION`].
-pub trait Projection: Send + Sync + 'static {
+pub trait Projection: Default + Send + Sync + 'static {
     /// The projection's name, for example `orders`.
     const NAME: &'static str;
     /// Of the code: rows made by different versions never mix.
     const CODE_VERSION: u32;
+    /// The tables that it writes.
+    const TABLES: &'static [Table];
     /// The aggregate type whose events it folds.
     const AGGREGATE_TYPE: &'static str;
     /// Its events.
@@ -30,6 +33,19 @@ pub trait Projection: Send + Sync + 'static {
     ) -> Result<Folded<Self::View>, FoldError>;
 }
 
+/// One table of a projection. Its `.cql` file is among the migrations of [`crate::ReadModels`].
+#[derive(Debug, PartialEq, Eq)]
+pub struct Table {
+    /// Its name.
+    pub name: &'static str,
+    /// The columns of its partition key.
+    pub partition: &'static [&'static str],
+    /// All columns of its primary key, in order.
+    pub key: &'static [&'static str],
+    /// The column that names the aggregate that a row belongs to.
+    pub aggregate: &'static str,
+}
+
 /// The view after an event, and the rows that the event changes.
 pub type Folded<V> = (V, Vec<RowWrite>);
 
@@ -44,12 +60,12 @@ pub enum FoldError {
     BegunTwice,
 }
 
-/// The view of an aggregate that must have begun.
-pub(crate) fn begun<V>(view: Option<V>) -> Result<V, FoldError> {
+/// The view of an aggregate that must have begun, for projections that refuse to fold what cannot be.
+pub fn begun<V>(view: Option<V>) -> Result<V, FoldError> {
     view.ok_or(FoldError::NotBegun)
 }
 
-/// The view of an aggregate that begins with this event.
-pub(crate) fn beginning<V>(view: Option<V>, first: V) -> Result<V, FoldError> {
+/// The view of an aggregate that begins with this event, `first`; it must not have begun before.
+pub fn beginning<V>(view: Option<V>, first: V) -> Result<V, FoldError> {
     if view.is_none() { Ok(first) } else { Err(FoldError::BegunTwice) }
 }

@@ -34,9 +34,9 @@ pub struct Projector<P> {
 
 impl<P: Projection> Projector<P> {
     /// A projector that writes through `session`, into the first generation of the tables.
-    pub fn new(projection: P, session: Arc<Session>) -> Self {
+    pub fn new(session: Arc<Session>) -> Self {
         Self {
-            projection,
+            projection: P::default(),
             consumer: consumer_of(P::NAME),
             session,
             statements: Cache::new(PREPARED_MAX),

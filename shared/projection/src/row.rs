@@ -84,6 +84,30 @@ impl RowWrite {
         self
     }
 
+    /// The table.
+    #[must_use]
+    pub fn table(&self) -> &'static str {
+        self.table
+    }
+
+    /// The columns of its primary key, as they were named.
+    #[must_use]
+    pub fn key_columns(&self) -> &[(&'static str, CqlValue)] {
+        &self.key
+    }
+
+    /// The other columns that it sets, or clears.
+    #[must_use]
+    pub fn values(&self) -> &[(&'static str, Option<CqlValue>)] {
+        &self.values
+    }
+
+    /// Whether it deletes the row.
+    #[must_use]
+    pub fn is_delete(&self) -> bool {
+        self.kind == RowWriteKind::Delete
+    }
+
     /// The statement; its last marker (upsert) or first marker (delete) is the timestamp.
     pub(crate) fn statement(&self) -> String {
         let table = self.table;

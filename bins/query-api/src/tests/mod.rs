@@ -13,7 +13,7 @@ use axum::http::{HeaderMap, Method, Request, StatusCode};
 use embedded_scylla::server::{Server, ServerConfig};
 use event_store::EventReader;
 use http_body_util::BodyExt;
-use projection::queries::Queries;
+use read_models::queries::Queries;
 use runtime::schema::{ApplyConfig, KeyspaceConfig, SettingsConfig, apply};
 use runtime::{Breaker, BreakerConfig, HttpConfig, ScyllaConfig, Settings, Target};
 use scylla::client::session::Session;
@@ -73,7 +73,7 @@ impl Api {
             settings: SettingsConfig { slots: 4, safety_interval_ms: 10_000 },
             claim_timeout: Duration::from_secs(10),
         };
-        let sets = [event_store::MIGRATIONS, projection::MIGRATIONS];
+        let sets = [event_store::MIGRATIONS, read_models::READ_MODELS.migrations()];
         let applied = apply(&session, "query_test", &migrate, &sets).await.expect("migrate");
         let session = Arc::new(session);
         let queries = Queries::open(Arc::clone(&session)).await.expect("prepare");

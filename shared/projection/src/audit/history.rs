@@ -1,6 +1,6 @@
 //! What the rows of one aggregate are after each of its versions.
 
-use super::tables::{Columns, RowKey, Table, shown};
+use super::tables::{Columns, RowKey, shown};
 use crate::projection::{FoldError, Projection};
 use crate::row::{RowWrite, RowWriteKind};
 use kernel::codec::{CodecError, decode_recorded};
@@ -24,49 +24,22 @@ enum UnfoldableCause {
     Fold(FoldError),
 }
 
-/// A projection whose rows can be compared.
-pub(super) trait Folds: Send + Sync {
-    fn name(&self) -> &'static str;
-    fn folds(&self, aggregate_type: &str) -> bool;
-    fn tables(&self) -> &'static [Table];
-    /// All events of one aggregate, from version 1 on.
-    fn history(&self, events: &[RecordedEvent]) -> Result<History, Unfoldable>;
-}
-
-/// A projection and its tables.
-pub(super) struct Fold<P> {
-    pub(super) projection: P,
-    pub(super) tables: &'static [Table],
-}
-
-impl<P: Projection> Folds for Fold<P> {
-    fn name(&self) -> &'static str {
-        P::NAME
+/// What the rows of an aggregate are after each of its events: all of them, from version 1 on.
+pub(crate) fn history_of<P: Projection>(events: &[RecordedEvent]) -> Result<History, Unfoldable> {
+    let projection = P::default();
+    let mut history = History::default();
+    let mut view = None;
+    for event in events {
+        let version = event.version;
+        let failed = |source| Unfoldable { version, source };
+        let decoded = decode_recorded::<P::Event>(event)
+            .map_err(|error| failed(UnfoldableCause::Decode(error)))?;
+        let folded = projection.project(view, &decoded);
+        let (after, writes) = folded.map_err(|error| failed(UnfoldableCause::Fold(error)))?;
+        view = Some(after);
+        history.apply(version, writes);
     }
-
-    fn folds(&self, aggregate_type: &str) -> bool {
-        aggregate_type == P::AGGREGATE_TYPE
-    }
-
-    fn tables(&self) -> &'static [Table] {
-        self.tables
-    }
-
-    fn history(&self, events: &[RecordedEvent]) -> Result<History, Unfoldable> {
-        let mut history = History::default();
-        let mut view = None;
-        for event in events {
-            let version = event.version;
-            let failed = |source| Unfoldable { version, source };
-            let decoded = decode_recorded::<P::Event>(event)
-                .map_err(|error| failed(UnfoldableCause::Decode(error)))?;
-            let folded = self.projection.project(view, &decoded);
-            let (after, writes) = folded.map_err(|error| failed(UnfoldableCause::Fold(error)))?;
-            view = Some(after);
-            history.apply(version, writes);
-        }
-        Ok(history)
-    }
+    Ok(history)
 }
 
 /// Every row that an aggregate has or had.

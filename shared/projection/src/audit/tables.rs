@@ -1,6 +1,7 @@
 //! The tables of the read models, and reads of their rows whatever the columns.
 
 use super::LookError;
+use crate::projection::Table;
 use event_store::audit::NextPage;
 use kernel::Timestamp;
 use moka::future::Cache;
@@ -22,47 +23,6 @@ pub(super) type Columns = BTreeMap<String, CqlValue>;
 
 /// How many statements are kept prepared: two per table.
 const PREPARED_MAX: u64 = 64;
-
-/// One table of a projection.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Table {
-    /// Its name.
-    pub name: &'static str,
-    /// The columns of its partition key.
-    pub partition: &'static [&'static str],
-    /// All columns of its primary key, in order.
-    pub key: &'static [&'static str],
-    /// The column that names the aggregate that a row belongs to.
-    pub aggregate: &'static str,
-}
-
-pub(super) const ORDERS: [Table; 3] = [
-    Table {
-        name: "order_read_model",
-        partition: &["order_id"],
-        key: &["order_id"],
-        aggregate: "order_id",
-    },
-    Table {
-        name: "orders_by_customer",
-        partition: &["customer_id", "bucket"],
-        key: &["customer_id", "bucket", "created_at", "order_id"],
-        aggregate: "order_id",
-    },
-    Table {
-        name: "orders_by_status",
-        partition: &["status", "day", "spread"],
-        key: &["status", "day", "spread", "created_at", "order_id"],
-        aggregate: "order_id",
-    },
-];
-
-pub(super) const CUSTOMERS: [Table; 1] = [Table {
-    name: "customer_read_model",
-    partition: &["customer_id"],
-    key: &["customer_id"],
-    aggregate: "customer_id",
-}];
 
 /// The place of a row.
 #[derive(Debug, Clone, PartialEq)]

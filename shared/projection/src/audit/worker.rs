@@ -7,6 +7,7 @@
 use super::{Audit, Drift};
 use crate::metrics::{AUDITED, DRIFT};
 use crate::projector::consumer_of;
+use crate::read_model::ReadModels;
 use cdc::{HandleError, Handled};
 use event_store::audit::{AuditError, AuditReader, NextPage};
 use kernel::Version;
@@ -59,6 +60,8 @@ impl Default for AuditConfig {
 pub struct AuditDeps<F> {
     /// A connection that uses the keyspace; the schema must be complete.
     pub session: Arc<Session>,
+    /// What is compared.
+    pub read_models: ReadModels,
     /// What all processes agree on.
     pub settings: Settings,
     /// Pace and bounds.
@@ -91,7 +94,7 @@ async fn audit<F: Fn() -> BTreeSet<u32> + Send>(deps: AuditDeps<F>) {
             Err(error) => pause(&mut backoff, error.as_ref()).await,
         }
     };
-    let audit = Audit::new(deps.session.clone(), reader.clone());
+    let audit = Audit::new(deps.session.clone(), reader.clone(), deps.read_models);
     for (projection, _) in audit.tables() {
         // So that the series is there before the first drift.
         DRIFT.with_label_values(&[projection]);

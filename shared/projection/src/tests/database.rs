@@ -1,17 +1,16 @@
 //! A migrated database of the embedded engine.
 
-use crate::MIGRATIONS;
+use super::tallies::TALLY_MODELS;
 use embedded_scylla::server::{Server, ServerConfig};
 use runtime::ScyllaConfig;
 use runtime::schema::{ApplyConfig, KeyspaceConfig, SettingsConfig, apply};
 use scylla::client::session::Session;
-use scylla::value::Row;
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 
 pub(super) struct Database {
-    pub(super) server: Server,
+    _server: Server,
     pub(super) session: Arc<Session>,
     _directory: TempDir,
 }
@@ -29,31 +28,8 @@ impl Database {
             settings: SettingsConfig { slots: 4, safety_interval_ms: 10_000 },
             claim_timeout: Duration::from_secs(10),
         };
-        let sets = [event_store::MIGRATIONS, cdc::MIGRATIONS, MIGRATIONS];
+        let sets = [event_store::MIGRATIONS, cdc::MIGRATIONS, TALLY_MODELS.migrations()];
         apply(&session, "projection_test", &config, &sets).await.expect("migrate");
-        Self { server, session: Arc::new(session), _directory: directory }
-    }
-
-    /// Every row of a table, as text, sorted.
-    pub(super) async fn dump(&self, table: &str) -> Vec<String> {
-        let text = format!("SELECT * FROM {table}");
-        let rows = self.session.query_unpaged(text, ()).await.expect(table);
-        let rows = rows.into_rows_result().expect("rows");
-        let rows = rows.rows::<Row>().expect("rows");
-        let mut rows: Vec<_> = rows.map(|row| format!("{:?}", row.expect("a row"))).collect();
-        rows.sort();
-        rows
-    }
-
-    /// Every row of every read model.
-    pub(super) async fn dump_all(&self) -> Vec<String> {
-        let mut all = Vec::new();
-        let tables =
-            ["order_read_model", "orders_by_customer", "orders_by_status", "customer_read_model"];
-        for table in tables {
-            let rows = self.dump(table).await;
-            all.extend(rows.into_iter().map(|row| format!("{table}: {row}")));
-        }
-        all
+        Self { _server: server, session: Arc::new(session), _directory: directory }
     }
 }

@@ -1,10 +1,6 @@
-//! Folds against a table of expected rows and a model of timestamps; statements against the
-//! embedded engine.
+//! The engine of projections with a projection of its own, against the embedded engine.
 
 mod audit;
 mod database;
-mod folds;
-mod lists;
-mod model;
-mod samples;
-mod stage;
+mod registration;
+mod tallies;

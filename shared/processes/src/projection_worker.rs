@@ -1,0 +1,135 @@
+//! Folds announced events into the read models. Replicas share the slots.
+
+use application::Application;
+use cdc::{
+    CdcConfig, GroupDeps, Letters, OwnedSlots, ScannerConfig, ScannerDeps, run_group, run_scanner,
+};
+use dead_letter::LetterBox;
+use leases::LeaseConfig;
+use projection::audit::{AuditConfig, AuditDeps, run_audit};
+use runtime::config::{BadValue, Configuration};
+use runtime::{Process, ScyllaConfig};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// The group whose consumers share the slots.
+const GROUP: &str = "projections";
+
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    scylla: ScyllaConfig,
+    #[serde(default)]
+    leases: LeaseConfig,
+    #[serde(default)]
+    cdc: CdcConfig,
+    #[serde(default)]
+    scanner: ScannerConfig,
+    #[serde(default)]
+    audit: AuditConfig,
+}
+
+impl Configuration for Config {
+    fn check(&self) -> Result<(), BadValue> {
+        self.leases.check().map_err(|bad| bad.within("leases"))?;
+        self.scylla.usable().map_err(|bad| bad.within("scylla"))
+    }
+}
+
+/// The configuration of this process as it was when it was compiled.
+const DEFAULTS: &str = include_str!("../../../config/projection-worker.toml");
+
+/// Runs the process of this application, from its arguments to its exit code.
+pub fn main(application: Application) -> ExitCode {
+    runtime::main("projection-worker", DEFAULTS, move |process| run(process, application))
+}
+
+async fn run(mut process: Process<Config>, application: Application) -> anyhow::Result<()> {
+    application.check()?;
+    let Config { scylla, leases, cdc, scanner, audit } = process.config.clone();
+    let session = process.scylla(&scylla).await?;
+    let schema = [
+        ::leases::MIGRATIONS,
+        event_store::MIGRATIONS,
+        ::cdc::MIGRATIONS,
+        dead_letter::MIGRATIONS,
+        application.read_models.migrations(),
+    ];
+    let settings = process.wait_for_schema(&session, &schema).await?;
+    let consumers = application.read_models.consumers(&session);
+    let owned = watch::Sender::<BTreeSet<u32>>::default();
+    let slots = owned.subscribe();
+    let scanned: OwnedSlots = Arc::new(move || slots.borrow().clone());
+    let letters = LetterBox::open(session.clone(), cdc.blocked_aggregates_max).await?;
+    let letters: Arc<dyn Letters> = Arc::new(letters);
+    let slots = Arc::clone(&scanned);
+    let audited = move || slots();
+    let audit_deps = AuditDeps {
+        session: session.clone(),
+        read_models: application.read_models,
+        settings,
+        config: audit,
+        owned: audited,
+    };
+    let scan = ScannerDeps {
+        session: Arc::clone(&session),
+        keyspace: scylla.keyspace.clone(),
+        group: GROUP,
+        consumers: consumers.clone(),
+        owned: scanned,
+        aggregates: application.aggregates,
+        letters: letters.clone(),
+        settings,
+        config: scanner,
+    };
+    let deps = GroupDeps {
+        session,
+        keyspace: scylla.keyspace,
+        group: GROUP,
+        consumers,
+        letters,
+        settings,
+        config: cdc,
+        leases,
+        owned,
+        readiness: process.readiness(),
+    };
+    // One unit: leases, readers and lanes fall together, and the next start is a new member of the
+    // group under a new name, which waits for the old one's leases to expire.
+    let shutdown = process.shutdown();
+    process.child("projections", move || {
+        let (deps, shutdown) = (deps.clone(), shutdown.clone());
+        async move { Ok(run_group(deps, shutdown).await?) }
+    });
+    let shutdown = process.shutdown();
+    process.child("scanner", move || {
+        let (deps, shutdown) = (scan.clone(), shutdown.clone());
+        async move { Ok(run_scanner(deps, shutdown).await?) }
+    });
+    let shutdown = process.shutdown();
+    process.child("audit", move || {
+        let (deps, shutdown) = (audit_deps.clone(), shutdown.clone());
+        async move {
+            run_audit(deps, shutdown).await;
+            Ok(())
+        }
+    });
+    process.run_until_shutdown().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_refuses_what_is_bad() {
+        runtime::config::testing::assert_refuses_what_is_bad::<Config>(
+            "projection-worker",
+            DEFAULTS,
+        );
+    }
+}

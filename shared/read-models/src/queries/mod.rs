@@ -1,0 +1,152 @@
+//! Reads the read models.
+
+mod orders_lists;
+
+pub use orders_lists::{OrderPage, OrderSummary};
+
+use crate::AddressView;
+use domain::{OrderItem, OrderStatus};
+use kernel::Timestamp;
+use orders_lists::{ByCustomer, ByStatus};
+use projection::QueryError;
+use projection::listing::{ListRequest, Listing};
+use scylla::DeserializeRow;
+use scylla::client::session::Session;
+use scylla::errors::PrepareError;
+use scylla::statement::prepared::PreparedStatement;
+use scylla::value::CqlTimestamp;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// Prepared reads of all tables. Cheap to clone.
+#[derive(Clone)]
+pub struct Queries {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    session: Arc<Session>,
+    order: PreparedStatement,
+    customer: PreparedStatement,
+    by_customer: Listing<ByCustomer>,
+    by_status: Listing<ByStatus>,
+}
+
+/// A row of `order_read_model`.
+#[derive(Debug, Clone, DeserializeRow)]
+#[expect(missing_docs, reason = "the names are those of the columns")]
+pub struct OrderRow {
+    pub order_id: Uuid,
+    pub version: i64,
+    pub customer_id: Uuid,
+    pub status: String,
+    pub currency: String,
+    pub total_minor: i64,
+    /// JSON; see [`OrderRow::items`].
+    pub items: String,
+    pub carrier: Option<String>,
+    pub tracking_number: Option<String>,
+    pub signature: Option<String>,
+    pub cancel_reason: Option<String>,
+    pub created_at: CqlTimestamp,
+    pub updated_at: CqlTimestamp,
+    pub confirmed_at: Option<CqlTimestamp>,
+    pub shipped_at: Option<CqlTimestamp>,
+    pub delivered_at: Option<CqlTimestamp>,
+    pub cancelled_at: Option<CqlTimestamp>,
+}
+
+const ORDER_COLUMNS: &str = "order_id, version, customer_id, status, currency, total_minor, items, \
+    carrier, tracking_number, signature, cancel_reason, created_at, updated_at, confirmed_at, \
+    shipped_at, delivered_at, cancelled_at";
+
+impl OrderRow {
+    /// The order's items.
+    pub fn items(&self) -> Result<Vec<OrderItem>, QueryError> {
+        serde_json::from_str(&self.items).map_err(|error| QueryError::Shape(error.to_string()))
+    }
+}
+
+/// A row of `customer_read_model`.
+#[derive(Debug, Clone, DeserializeRow)]
+#[expect(missing_docs, reason = "the names are those of the columns")]
+pub struct CustomerRow {
+    pub customer_id: Uuid,
+    pub version: i64,
+    pub name: String,
+    pub email: String,
+    pub phone: Option<String>,
+    pub status: String,
+    pub status_reason: Option<String>,
+    /// JSON; see [`CustomerRow::addresses`].
+    pub addresses: String,
+    pub registered_at: CqlTimestamp,
+    pub updated_at: CqlTimestamp,
+}
+
+const CUSTOMER_COLUMNS: &str = "customer_id, version, name, email, phone, status, status_reason, \
+    addresses, registered_at, updated_at";
+
+impl CustomerRow {
+    /// The customer's addresses.
+    pub fn addresses(&self) -> Result<Vec<AddressView>, QueryError> {
+        serde_json::from_str(&self.addresses).map_err(|error| QueryError::Shape(error.to_string()))
+    }
+}
+
+impl Queries {
+    /// Prepares all reads.
+    pub async fn open(session: Arc<Session>) -> Result<Self, QueryError> {
+        let order = format!("SELECT {ORDER_COLUMNS} FROM order_read_model WHERE order_id = ?");
+        let customer =
+            format!("SELECT {CUSTOMER_COLUMNS} FROM customer_read_model WHERE customer_id = ?");
+        let inner = Inner {
+            order: prepare(&session, &order).await?,
+            customer: prepare(&session, &customer).await?,
+            by_customer: Listing::open(Arc::clone(&session)).await?,
+            by_status: Listing::open(Arc::clone(&session)).await?,
+            session,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// One order; `None` while no event of it was projected.
+    pub async fn order(&self, order_id: Uuid) -> Result<Option<OrderRow>, QueryError> {
+        let inner = &self.inner;
+        let rows = inner.session.execute_unpaged(&inner.order, (order_id,)).await?;
+        Ok(rows.into_rows_result()?.maybe_first_row()?)
+    }
+
+    /// One customer; `None` while no event of them was projected.
+    pub async fn customer(&self, customer_id: Uuid) -> Result<Option<CustomerRow>, QueryError> {
+        let inner = &self.inner;
+        let rows = inner.session.execute_unpaged(&inner.customer, (customer_id,)).await?;
+        Ok(rows.into_rows_result()?.maybe_first_row()?)
+    }
+
+    /// The orders of a customer, newest first.
+    pub async fn orders_of_customer(
+        &self,
+        customer_id: Uuid,
+        now: Timestamp,
+        request: &ListRequest,
+    ) -> Result<OrderPage, QueryError> {
+        self.inner.by_customer.page(&ByCustomer { customer_id }, now, request).await
+    }
+
+    /// The orders in a status, newest first.
+    pub async fn orders_by_status(
+        &self,
+        status: OrderStatus,
+        now: Timestamp,
+        request: &ListRequest,
+    ) -> Result<OrderPage, QueryError> {
+        self.inner.by_status.page(&ByStatus { status }, now, request).await
+    }
+}
+
+async fn prepare(session: &Session, text: &str) -> Result<PreparedStatement, PrepareError> {
+    let mut statement = session.prepare(text).await?;
+    statement.set_is_idempotent(true);
+    Ok(statement)
+}
