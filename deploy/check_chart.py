@@ -10,7 +10,9 @@ import sys
 
 import yaml
 
-PROCESSES = {"command-api", "query-api", "projection-worker", "outbox-relay", "dlq-retrier"}
+from processes import of_kind
+
+PROCESSES = set(of_kind("api", "worker"))
 LABELS = ["name", "instance", "version", "component", "part-of", "managed-by"]
 # shutdown.grace_ms and the time until a pod gets no more requests.
 GRACE_SECONDS_MIN = 15

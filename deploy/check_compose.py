@@ -12,18 +12,18 @@ import tomllib
 
 import yaml
 
+from processes import of_kind, processes
+
+PROCESSES = set(of_kind("api", "worker"))
+# Without a port of the host: Compose may start several of each.
+SCALED = set(of_kind("worker"))
 # What a stack has without any profile, and what only a profile starts.
-FULL = {
-    "scylla", "redpanda", "console", "migrate", "topics", "command-api", "query-api", "projection-worker",
-    "outbox-relay", "dlq-retrier", "prometheus", "grafana", "jaeger",
-}  # fmt: skip
+FULL = PROCESSES | {"scylla", "redpanda", "console", "migrate", "topics", "prometheus", "grafana", "jaeger"}
 PROFILES = {"demo": "demo", "load": "load"}
 JOBS = {"migrate", "topics"}
-PROCESSES = {"command-api", "query-api", "projection-worker", "outbox-relay", "dlq-retrier"}
-SCALED = {"projection-worker", "outbox-relay", "dlq-retrier"}
 PORTS = {
-    "scylla": {"9042"}, "redpanda": {"9092"}, "console": {"8080"}, "command-api": {"8000"}, "query-api": {"8001"},
-    "prometheus": {"9099"}, "grafana": {"3000"}, "jaeger": {"16686"},
+    "scylla": {"9042"}, "redpanda": {"9092"}, "console": {"8080"}, "prometheus": {"9099"}, "grafana": {"3000"},
+    "jaeger": {"16686"}, **{name: {str(processes()[name]["ports"]["http"])} for name in of_kind("api")},
 }  # fmt: skip
 
 wrong = []

@@ -66,6 +66,21 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- end -}}
 {{- end -}}
 
+{{/* Whether a program connects to the brokers. Those that are no process of the values do: the operator's command
+line and the test. Takes root and program. */}}
+{{- define "platform.usesKafka" -}}
+{{- if or (not (hasKey .root.Values.processes .program)) (dig .program "kafka" false .root.Values.processes) -}}
+true
+{{- end -}}
+{{- end -}}
+
+{{/* Whether a program serves clients. Takes root and program. */}}
+{{- define "platform.isApi" -}}
+{{- if eq (dig .program "kind" "" .root.Values.processes) "api" -}}
+true
+{{- end -}}
+{{- end -}}
+
 {{/* The environment of a process as YAML. Takes root, program, config, and what is not the config's to say. */}}
 {{- define "platform.environment" -}}
 {{- $environment := dict
@@ -87,7 +102,7 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- with .root.Values.tracing.endpoint -}}
 {{- $_ := set $environment "OTEL_EXPORTER_OTLP_ENDPOINT" . -}}
 {{- end -}}
-{{- if has .program (list "outbox-relay" "dlq-retrier" "esctl" "dev-stack") -}}
+{{- if include "platform.usesKafka" . -}}
 {{- $kafka := .root.Values.kafka -}}
 {{- $_ := set $environment "APP__KAFKA__BROKERS" (include "platform.brokers" .root) -}}
 {{- if $kafka.existingSecret -}}
@@ -104,7 +119,7 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- end -}}
 {{- end -}}
 {{- end -}}
-{{- if and (has .program (list "command-api" "query-api")) .root.Values.http.tls.enabled -}}
+{{- if and (include "platform.isApi" .) .root.Values.http.tls.enabled -}}
 {{- $_ := set $environment "APP__HTTP__TLS_CERT_FILE" "/run/secrets/http/tls.crt" -}}
 {{- $_ := set $environment "APP__HTTP__TLS_KEY_FILE" "/run/secrets/http/tls.key" -}}
 {{- if .root.Values.http.tls.clientCertificates -}}
@@ -171,7 +186,7 @@ priorityClassName: {{ . | quote }}
 {{- if .root.Values.scylla.tls.enabled }}
 - {name: scylla-tls, secret: {{ required "scylla.tls.enabled needs scylla.tls.existingSecret" .root.Values.scylla.tls.existingSecret | quote }}, path: /run/secrets/scylla-tls}
 {{- end }}
-{{- if and (has .program (list "command-api" "query-api")) .root.Values.http.tls.enabled }}
+{{- if and (include "platform.isApi" .) .root.Values.http.tls.enabled }}
 - {name: http-tls, secret: {{ required "http.tls.enabled needs http.tls.existingSecret" .root.Values.http.tls.existingSecret | quote }}, path: /run/secrets/http}
 {{- end }}
 {{- if and (hasKey .root.Values.processes .program) .root.Values.admin.tls.enabled }}
@@ -180,7 +195,7 @@ priorityClassName: {{ . | quote }}
 {{- if and (eq .program "dev-stack") .root.Values.http.tls.enabled }}
 - {name: http-client-tls, secret: {{ required "http.tls.enabled needs tests.tls.existingSecret, or tests.enabled=false" .root.Values.tests.tls.existingSecret | quote }}, path: /run/secrets/http}
 {{- end }}
-{{- if has .program (list "outbox-relay" "dlq-retrier" "esctl" "dev-stack") }}
+{{- if include "platform.usesKafka" . }}
 {{- if $kafka.existingSecret }}
 - {name: kafka-credentials, secret: {{ $kafka.existingSecret | quote }}, path: /run/secrets/kafka}
 {{- end }}

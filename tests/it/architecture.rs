@@ -42,8 +42,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("query-api", &["domain", "event-store", "kernel", "projection", "read-models", "runtime"]),
     ("esctl", &["processes", "read-models"]),
     // The workers are its children, not its crates.
-    ("dev-stack", &["messaging", "runtime"]),
-    ("system-tests", &["dev-stack", "kernel", "event-store", "messaging"]),
+    ("local-stack", &["kernel", "messaging", "runtime"]),
+    ("dev-stack", &["domain", "local-stack", "messaging", "runtime"]),
+    ("system-tests", &["dev-stack", "domain", "kernel", "event-store", "local-stack", "messaging"]),
     // Models of the protocols, not of the code.
     ("protocol-models", &[]),
 ];
@@ -57,9 +58,9 @@ fn may_in_tests(name: &str, on: &str) -> bool {
 /// Heavy dependencies and the only crates that may name them.
 const HEAVY: &[(&str, &[&str])] = &[
     ("rdkafka", &["messaging"]),
-    ("tansu-broker", &["dev-stack"]),
-    ("tansu-storage", &["dev-stack"]),
-    ("libsql", &["dev-stack"]),
+    ("tansu-broker", &["local-stack"]),
+    ("tansu-storage", &["local-stack"]),
+    ("libsql", &["local-stack"]),
     ("fjall", &["embedded-scylla"]),
     ("scylla-cdc", &["cdc", "embedded-scylla", "system-tests"]),
     ("stateright", &["protocol-models"]),

@@ -4,11 +4,10 @@
 
 use anyhow::{Context, ensure};
 use futures::future::try_join_all;
-use harness::{CONFIGURED, binaries};
+use harness::{binaries, configured};
 use std::net::TcpListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
-use tokio::process::Command;
 
 const SOON: Duration = Duration::from_secs(5);
 const CANARY: &str = "canary-5a1c";
@@ -35,7 +34,7 @@ fn wrong(environment: &[(&'static str, &str)], named: &[&str]) -> Case {
 fn in_folder(folder: &Path, name: &str, text: &str, named: &[&str]) -> anyhow::Result<Case> {
     let folder = folder.join(name);
     std::fs::create_dir_all(&folder)?;
-    for program in CONFIGURED {
+    for program in configured() {
         std::fs::write(folder.join(format!("{program}.toml")), text)?;
     }
     let arguments = vec!["--config-dir".to_owned(), folder.display().to_string()];
@@ -44,7 +43,7 @@ fn in_folder(folder: &Path, name: &str, text: &str, named: &[&str]) -> anyhow::R
 
 /// Runs a program and errs unless it ends as the case says.
 async fn refuses(program: &str, case: &Case) -> anyhow::Result<()> {
-    let mut command = Command::new(binaries().await?.path(program));
+    let mut command = binaries().await?.command(program);
     command.args(&case.arguments).env_clear().envs(case.environment.iter().cloned());
     let started = Instant::now();
     let output = tokio::time::timeout(SOON, command.kill_on_drop(true).output()).await;
@@ -102,7 +101,7 @@ async fn what_is_wrong_is_told_in_one_line() -> anyhow::Result<()> {
         in_folder("twice", "[scylla]\npassword = \"canary-5a1c\"\npassword = 1\n", &["line 3"])?,
         Case { arguments: vec!["--config-dir=/nowhere".into()], ..wrong(&[], &["/nowhere"]) },
     ];
-    for program in CONFIGURED {
+    for program in configured() {
         try_join_all(cases.iter().map(|case| refuses(program, case))).await?;
     }
     // What is in such a file is found when it is used, by who connects.
@@ -127,7 +126,7 @@ async fn a_port_in_use_is_told_at_the_start() -> anyhow::Result<()> {
     let taken = TcpListener::bind("127.0.0.1:0")?;
     let at = taken.local_addr()?.to_string();
     // Nothing answers there: what is told must not wait for the database.
-    let nowhere = ("SCYLLA_NODES", format!("127.0.0.1:{}", dev_stack::free_port()?));
+    let nowhere = ("SCYLLA_NODES", format!("127.0.0.1:{}", local_stack::free_port()?));
     let admin = |listen: &str| ("APP__ADMIN__LISTEN", listen.to_owned());
     let in_use = |environment, key: &str| Case {
         arguments: Vec::new(),
@@ -136,7 +135,7 @@ async fn a_port_in_use_is_told_at_the_start() -> anyhow::Result<()> {
         named: vec![key.to_owned(), at.clone(), "in use".to_owned()],
     };
     let opens_none = ["esctl", "dev-stack"];
-    for program in CONFIGURED.into_iter().filter(|program| !opens_none.contains(program)) {
+    for program in configured().into_iter().filter(|program| !opens_none.contains(program)) {
         refuses(program, &in_use(vec![admin(&at), nowhere.clone()], "admin.listen")).await?;
     }
     for program in ["command-api", "query-api"] {

@@ -1,9 +1,9 @@
 //! Bad input, end to end: a 4xx problem document with its own code, and nothing stored.
 
 use dev_stack::demo::{create_order, items};
-use dev_stack::http::Answer;
 use harness::{Client, Plan, World};
 use hyper::Method;
+use local_stack::http::Answer;
 use serde_json::{Value, json};
 use uuid::Uuid;
 

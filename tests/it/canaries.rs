@@ -4,15 +4,15 @@
 use crate::poison::Order;
 use crate::traces::Sink;
 use anyhow::{Context, ensure};
-use dev_stack::demo::{KEYSPACE, create_order, items};
-use dev_stack::{Process, Whom, wait_for};
+use dev_stack::demo::{create_order, items};
+use harness::names::{COMMAND_API, PROJECTION_WORKER, QUERY_API};
 use harness::{Client, Plan, World, binaries};
 use hyper::Method;
+use local_stack::{Kind, PLATFORM, Process, Whom, wait_for};
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 use serde_json::{Value, json};
 use std::time::Duration;
-use tokio::process::Command;
 use uuid::Uuid;
 
 const SOON: Duration = Duration::from_secs(60);
@@ -26,23 +26,23 @@ const DIFFERENT: usize = 300;
 const SERIES_ADDED_MAX: usize = 200;
 const SERIES_MAX: usize = 5_000;
 
+/// The others log text.
+const LOG_JSON: [&str; 2] = [QUERY_API, PROJECTION_WORKER];
+
 /// How each worker is told the password.
 fn told(secret: &str) -> Vec<(Whom, String, String)> {
-    let in_environment = [Whom::One(Process::CommandApi(0)), Whom::One(Process::QueryApi)];
-    let in_file = [
-        Whom::One(Process::ProjectionWorker(0)),
-        Whom::One(Process::OutboxRelay(0)),
-        Whom::One(Process::DlqRetrier),
-    ];
-    let json = [Whom::One(Process::QueryApi), Whom::One(Process::ProjectionWorker(0))];
     let mut told = vec![
         (Whom::Program("esctl"), "APP__SCYLLA__PASSWORD_FILE".to_owned(), secret.to_owned()),
         (Whom::Program("esctl"), "APP__SCYLLA__USERNAME".to_owned(), USER.to_owned()),
     ];
-    let password = "APP__SCYLLA__PASSWORD".to_owned();
-    told.extend(in_environment.map(|whom| (whom, password.clone(), CANARY.to_owned())));
-    let file = "APP__SCYLLA__PASSWORD_FILE".to_owned();
-    told.extend(in_file.map(|whom| (whom, file.clone(), secret.to_owned())));
+    told.extend(PLATFORM.workers().map(|entry| {
+        let (name, value) = match entry.kind {
+            Kind::Api => ("APP__SCYLLA__PASSWORD", CANARY),
+            _ => ("APP__SCYLLA__PASSWORD_FILE", secret),
+        };
+        (Whom::Program(&entry.name), name.to_owned(), value.to_owned())
+    }));
+    let json = LOG_JSON.map(Whom::Program);
     told.extend(json.map(|whom| (whom, "APP__LOG__FORMAT".to_owned(), "json".to_owned())));
     told
 }
@@ -105,7 +105,7 @@ fn own(pid: u32, what: &str) -> anyhow::Result<String> {
 
 /// Runs the command line as its user would.
 async fn esctl(world: &World, secret: &str, arguments: &[&str]) -> anyhow::Result<String> {
-    let mut command = Command::new(binaries().await?.path("esctl"));
+    let mut command = binaries().await?.command("esctl");
     command.args(arguments).env("SCYLLA_NODES", &world.stack.addresses().engine);
     command.env("APP__SCYLLA__USERNAME", USER).env("APP__SCYLLA__PASSWORD_FILE", secret);
     let output = command.env("RUST_LOG", "trace").kill_on_drop(true).output().await?;
@@ -115,7 +115,7 @@ async fn esctl(world: &World, secret: &str, arguments: &[&str]) -> anyhow::Resul
 
 /// Errs unless each line is one record that a process wrote.
 fn are_records(name: &str, log: &str) -> anyhow::Result<()> {
-    let is_json = ["query-api", "projection-worker"].contains(&name);
+    let is_json = LOG_JSON.contains(&name);
     for line in log.lines() {
         let is_record = if is_json {
             serde_json::from_str::<Value>(line).is_ok_and(|record| record["timestamp"].is_string())
@@ -135,7 +135,7 @@ fn are_records(name: &str, log: &str) -> anyhow::Result<()> {
 
 async fn session(world: &World) -> anyhow::Result<Session> {
     let builder = SessionBuilder::new().known_node(&world.stack.addresses().engine);
-    let builder = builder.user(USER, CANARY).use_keyspace(KEYSPACE, true);
+    let builder = builder.user(USER, CANARY).use_keyspace(&world.stack.options().keyspace, true);
     builder.build().await.context("open a session")
 }
 
@@ -149,7 +149,9 @@ async fn seen(world: &World, secret: &str) -> anyhow::Result<Vec<(String, String
         }
         let pid = world.stack.pid(process).context("it runs")?;
         seen.push((format!("{name} command line"), own(pid, "cmdline")?));
-        let check = Command::new(binaries().await?.path(&name))
+        let check = binaries()
+            .await?
+            .command(&name)
             .arg("--check-config")
             .env("APP__SCYLLA__USERNAME", USER)
             .env("APP__SCYLLA__PASSWORD", CANARY)
@@ -216,7 +218,7 @@ async fn secrets_stay_hidden_and_clients_write_no_lines() -> anyhow::Result<()> 
         let bounded = now < SERIES_MAX && now <= before + SERIES_ADDED_MAX;
         ensure!(bounded, "{} went from {before} to {now} series", process.name());
     }
-    let pid = world.stack.pid(Process::CommandApi(0)).context("it runs")?;
+    let pid = world.stack.pid(Process::Worker(COMMAND_API, 0)).context("it runs")?;
     ensure!(own(pid, "environ")?.contains(CANARY), "nobody holds the secret that is looked for");
 
     let mut forged = 0;

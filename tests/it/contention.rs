@@ -56,13 +56,14 @@ async fn contend(writers: usize) -> anyhow::Result<()> {
     settle(&world, order, accepted as u64 + 1).await?;
     let (session, broker) = (world.session().await?, &world.stack.addresses().broker);
     let expected = Expectations { told, complete: false };
-    let dump = dev_stack::wait_for("every promise to be kept", Duration::from_secs(30), || async {
-        let dump = Dump::take(&session, broker, Duration::from_secs(30)).await;
-        let dump = dump.map_err(|error| format!("{error:#}"))?;
-        let violations = verify(&dump, &expected);
-        if violations.is_empty() { Ok(dump) } else { Err(format!("{violations:#?}")) }
-    })
-    .await?;
+    let dump =
+        local_stack::wait_for("every promise to be kept", Duration::from_secs(30), || async {
+            let dump = Dump::take(&session, broker, Duration::from_secs(30)).await;
+            let dump = dump.map_err(|error| format!("{error:#}"))?;
+            let violations = verify(&dump, &expected);
+            if violations.is_empty() { Ok(dump) } else { Err(format!("{violations:#?}")) }
+        })
+        .await?;
     assert_eq!(dump.version(order), accepted as u64 + 1, "the create and each accepted command");
     // Whom a busy machine told to come again is in the log as well; those outcomes are settled above.
     world.finish_after(is_told).await
@@ -76,7 +77,7 @@ fn is_told(line: &str) -> bool {
 async fn settle(world: &World, order: Uuid, version: u64) -> anyhow::Result<()> {
     let client = world.client(0);
     let url = format!("{}/v1/orders/{order}", client.queries);
-    dev_stack::wait_for("the read model", Duration::from_secs(30), || async {
+    local_stack::wait_for("the read model", Duration::from_secs(30), || async {
         let answer = client.http.get(&url).await.map_err(|error| format!("{error:#}"))?;
         match answer.version() {
             Some(shown) if shown >= version => Ok(()),

@@ -5,8 +5,9 @@
 use crate::zoo::is_clean;
 use crate::zoo_scripts::Script;
 use anyhow::ensure;
-use dev_stack::{Process, Signal, Whom, wait_for};
+use harness::names::{COMMAND_API, OUTBOX_RELAY, PROJECTION_WORKER};
 use harness::{Reply, Scene};
+use local_stack::{Process, Signal, Whom, wait_for};
 use std::time::{Duration, Instant};
 
 /// How long all deaths of a test may take.
@@ -56,7 +57,7 @@ async fn forgive(scene: &Scene<'_>, process: Process) -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_api_may_die_at_every_step_of_append_and_settlement() -> anyhow::Result<()> {
     let sites = [APPEND.as_slice(), SETTLE.as_slice()].concat();
-    let both = [Process::CommandApi(0), Process::CommandApi(1)];
+    let both = [Process::Worker(COMMAND_API, 0), Process::Worker(COMMAND_API, 1)];
     let mut script = Script::new(None, &[]);
     let apis = Whom::Program("command-api");
     script.once_at(apis, "TEST_CRASH_AT", &sites.join(","));
@@ -94,8 +95,8 @@ async fn a_command_api_may_die_at_every_step_of_append_and_settlement() -> anyho
 #[tokio::test(flavor = "multi_thread")]
 async fn a_consumer_may_die_at_every_step_of_its_work() -> anyhow::Result<()> {
     let consumers = [
-        (Process::ProjectionWorker(0), "orders@1", [IDLE, CONSUME].concat()),
-        (Process::OutboxRelay(0), "relay", [&IDLE[..], &CONSUME, &PUBLISH].concat()),
+        (Process::Worker(PROJECTION_WORKER, 0), "orders@1", [IDLE, CONSUME].concat()),
+        (Process::Worker(OUTBOX_RELAY, 0), "relay", [&IDLE[..], &CONSUME, &PUBLISH].concat()),
     ];
     let mut script = Script::new(None, &[]);
     for (process, _, sites) in &consumers {

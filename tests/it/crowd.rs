@@ -1,8 +1,9 @@
 //! Crowds of connections that only hold on, and too few file descriptors for them.
 
 use anyhow::Context;
-use dev_stack::Process;
+use harness::names::COMMAND_API;
 use harness::{Crowd, Plan, World, serves_beside, survives_crowd};
+use local_stack::Process;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ async fn who_behaves_is_served_beside_a_crowd_that_holds_on() -> anyhow::Result<
 #[tokio::test(flavor = "multi_thread")]
 async fn who_behaves_is_served_while_file_descriptors_run_out() -> anyhow::Result<()> {
     let world = World::start(Plan { alone: true, ..Plan::default() }).await?;
-    let pid = world.stack.pid(Process::CommandApi(0)).context("command-api runs")?;
+    let pid = world.stack.pid(Process::Worker(COMMAND_API, 0)).context("command-api runs")?;
     let open = std::fs::read_dir(format!("/proc/{pid}/fd"))?.count() as u64;
     let limit = Rlimit { current: Some(open + 100), maximum: Some(open + 100) };
     prlimit(Pid::from_raw(pid.try_into()?), Resource::Nofile, limit)?;

@@ -2,8 +2,8 @@
 
 use crate::certificates::{Authority, Folder};
 use anyhow::Context;
-use dev_stack::Whom;
 use harness::{Machine, Plan, World, binaries};
+use local_stack::{PLATFORM, Whom};
 use serde_json::Value;
 use std::path::Path;
 use std::process::Stdio;
@@ -28,12 +28,17 @@ fn leftovers(temporary: &Path) -> Vec<String> {
     found
 }
 
+/// What a run has: its folder, itself, engine, broker, and the processes.
+fn everything() -> usize {
+    4 + PLATFORM.workers().count()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_demo_verifies_every_hop_and_leaves_nothing_behind() -> anyhow::Result<()> {
-    let program = binaries().await?.path("dev-stack");
+    let mut program = binaries().await?.command("dev-stack");
     let _machine = Machine::shared().await;
     let temporary = tempfile::tempdir()?;
-    let output = Command::new(program)
+    let output = program
         .args(["demo", "--json"])
         .env_remove("CARGO")
         .env("TMPDIR", temporary.path())
@@ -80,9 +85,9 @@ pub(crate) async fn elsewhere(
     command: &[&str],
 ) -> anyhow::Result<Command> {
     let addresses = world.stack.addresses();
-    let commands = format!("{scheme}://{}", addresses.command_apis[0].0);
-    let queries = format!("{scheme}://{}", addresses.query_api);
-    let mut program = Command::new(binaries().await?.path("dev-stack"));
+    let at = |url: String| url.replacen("http", scheme, 1);
+    let (commands, queries) = (at(addresses.command_url()), at(addresses.query_url()));
+    let mut program = binaries().await?.command("dev-stack");
     program.args(command).args(["--json", "--command-api", &commands, "--query-api", &queries]);
     program.env("SCYLLA_NODES", &addresses.engine).env("REDPANDA_BROKERS", &addresses.broker);
     program.kill_on_drop(true);
@@ -194,10 +199,10 @@ async fn the_demo_comes_in_where_all_is_encrypted_and_says_what_keeps_it_out() -
 /// A terminal sends its Ctrl-C to everything that runs in it.
 #[tokio::test(flavor = "multi_thread")]
 async fn ctrl_c_ends_the_children_in_order() -> anyhow::Result<()> {
-    let program = binaries().await?.path("dev-stack");
+    let mut program = binaries().await?.command("dev-stack");
     let _machine = Machine::shared().await;
     let temporary = tempfile::tempdir()?;
-    let stack = Command::new(program)
+    let stack = program
         .args(["bench", "--seconds", "60"])
         .env_remove("CARGO")
         .env("TMPDIR", temporary.path())
@@ -208,9 +213,9 @@ async fn ctrl_c_ends_the_children_in_order() -> anyhow::Result<()> {
         .kill_on_drop(true)
         .spawn()?;
     let limit = std::time::Duration::from_secs(60);
-    dev_stack::wait_for("all six children", limit, || async {
+    local_stack::wait_for("all children", limit, || async {
         let found = leftovers(temporary.path());
-        if found.len() >= 8 { Ok(()) } else { Err(format!("{found:#?}")) }
+        if found.len() >= everything() { Ok(()) } else { Err(format!("{found:#?}")) }
     })
     .await?;
     let group = rustix::process::Pid::from_raw(stack.id().context("it runs")?.cast_signed());
@@ -226,10 +231,10 @@ async fn ctrl_c_ends_the_children_in_order() -> anyhow::Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_child_outlives_a_stack_that_is_killed() -> anyhow::Result<()> {
-    let program = binaries().await?.path("dev-stack");
+    let mut program = binaries().await?.command("dev-stack");
     let _machine = Machine::shared().await;
     let temporary = tempfile::tempdir()?;
-    let mut stack = Command::new(program)
+    let mut stack = program
         .args(["bench", "--seconds", "60"])
         .env_remove("CARGO")
         .env("TMPDIR", temporary.path())
@@ -239,14 +244,13 @@ async fn no_child_outlives_a_stack_that_is_killed() -> anyhow::Result<()> {
         .kill_on_drop(true)
         .spawn()?;
     let limit = std::time::Duration::from_secs(60);
-    dev_stack::wait_for("all six children", limit, || async {
+    local_stack::wait_for("all children", limit, || async {
         let found = leftovers(temporary.path());
-        // Its folder, itself and the children.
-        if found.len() >= 8 { Ok(()) } else { Err(format!("{found:#?}")) }
+        if found.len() >= everything() { Ok(()) } else { Err(format!("{found:#?}")) }
     })
     .await?;
     stack.kill().await?;
-    dev_stack::wait_for("the children to end", limit, || async {
+    local_stack::wait_for("the children to end", limit, || async {
         let found = leftovers(temporary.path());
         // The folder stays: nobody was left to remove it.
         if found.len() == 1 { Ok(()) } else { Err(format!("{found:#?}")) }

@@ -39,7 +39,7 @@ async fn resolve(fault: Value) -> anyhow::Result<()> {
     let session = world.session().await?;
     let broker = &world.stack.addresses().broker;
     let expected = Expectations { told, complete: false };
-    dev_stack::wait_for("every promise to be kept", Duration::from_secs(60), || async {
+    local_stack::wait_for("every promise to be kept", Duration::from_secs(60), || async {
         let dump = Dump::take(&session, broker, Duration::from_secs(30)).await;
         let dump = dump.map_err(|error| format!("{error:#}"))?;
         let violations = verify(&dump, &expected);

@@ -1,7 +1,10 @@
 //! A client that hangs up stops nothing half-way.
 
+use anyhow::Context;
 use dev_stack::demo::{create_order, items};
+use harness::names::COMMAND_API;
 use harness::{Dump, Expectations, Plan, World, seed, verify};
+use local_stack::Process;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::json;
@@ -37,20 +40,21 @@ async fn create_and_hang_up(address: &str, id: Uuid, pause: Duration) -> anyhow:
 async fn what_a_vanished_client_began_is_either_absent_or_announced() -> anyhow::Result<()> {
     let mut random = StdRng::seed_from_u64(seed());
     let world = World::start(Plan::default()).await?;
-    let (address, _) = world.stack.addresses().command_apis[0].clone();
+    let addresses = world.stack.addresses();
+    let address = addresses.http(Process::Worker(COMMAND_API, 0)).context("command-api")?;
     let mut sent = BTreeSet::new();
     for _ in 0..APPENDS {
         let id = Uuid::now_v7();
         sent.insert(id);
         let pause = Duration::from_micros(random.random_range(0..8_000));
-        create_and_hang_up(&address, id, pause).await?;
+        create_and_hang_up(address, id, pause).await?;
     }
     // A command that is answered now was accepted after all of them.
     world.client(0).create().await?;
     let session = world.session().await?;
     let broker = &world.stack.addresses().broker;
     let stored =
-        dev_stack::wait_for("stored events to be announced", Duration::from_secs(60), || async {
+        local_stack::wait_for("stored events to be announced", Duration::from_secs(60), || async {
             let dump = Dump::take(&session, broker, Duration::from_secs(30)).await;
             let dump = dump.map_err(|error| format!("{error:#}"))?;
             let violations = verify(&dump, &Expectations::default());

@@ -3,10 +3,11 @@
 use crate::certificates::{Authority, Folder};
 use anyhow::{Context, ensure};
 use dev_stack::demo::{create_order, items};
-use dev_stack::http::HttpClient;
-use dev_stack::{Whom, wait_for};
+use harness::names::{COMMAND_API, QUERY_API};
 use harness::{Plan, World};
 use hyper::Method;
+use local_stack::http::HttpClient;
+use local_stack::{Process, Whom, wait_for};
 use serde_json::json;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -37,7 +38,8 @@ async fn commands_and_queries_pass_encrypted_and_nothing_passes_plainly() -> any
     env_of.push((Whom::Program("query-api"), "APP__HTTP__CLIENT_CA_FILE".to_owned(), ca));
     let world = World::start(Plan { env_of, ..Plan::default() }).await?;
     let addresses = world.stack.addresses().clone();
-    let (commands, queries) = (&addresses.command_apis[0].0, &addresses.query_api);
+    let at = |name| addresses.http(Process::Worker(name, 0)).context("an API");
+    let (commands, queries) = (at(COMMAND_API)?, at(QUERY_API)?);
 
     let order = Uuid::now_v7();
     let mut body = create_order(Uuid::now_v7(), items(1));

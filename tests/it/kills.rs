@@ -1,10 +1,11 @@
 //! `kill -9` at random, of one kind of process per test, during 2,000 commands.
 
-use dev_stack::Process;
 use dev_stack::demo::items;
 use futures::future::join_all;
+use harness::names::{OUTBOX_RELAY, PROJECTION_WORKER, QUERY_API};
 use harness::{Client, Dump, Expectations, Outcome, Plan, Told, World, seed, verify};
 use hyper::Method;
+use local_stack::Process;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::json;
@@ -95,7 +96,7 @@ async fn survive_kills_of(process: Process) -> anyhow::Result<()> {
     let expected = Expectations { told, complete: true };
     // The topics and read models may take a moment; what is wrong stays wrong.
     let verdict =
-        dev_stack::wait_for("every promise to be kept", Duration::from_secs(90), || async {
+        local_stack::wait_for("every promise to be kept", Duration::from_secs(90), || async {
             let dump = Dump::take(&session, &broker, Duration::from_secs(60)).await;
             let violations = verify(&dump.map_err(|error| format!("{error:#}"))?, &expected);
             if violations.is_empty() { Ok(()) } else { Err(format!("{violations:#?}")) }
@@ -106,17 +107,17 @@ async fn survive_kills_of(process: Process) -> anyhow::Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn projection_worker_killed_at_random_loses_and_doubles_nothing() -> anyhow::Result<()> {
-    survive_kills_of(Process::ProjectionWorker(0)).await
+    survive_kills_of(Process::Worker(PROJECTION_WORKER, 0)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn outbox_relay_killed_at_random_keeps_the_order_on_the_topics() -> anyhow::Result<()> {
-    survive_kills_of(Process::OutboxRelay(0)).await
+    survive_kills_of(Process::Worker(OUTBOX_RELAY, 0)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn query_api_killed_at_random_disturbs_nobody() -> anyhow::Result<()> {
-    survive_kills_of(Process::QueryApi).await
+    survive_kills_of(Process::Worker(QUERY_API, 0)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,11 +3,12 @@
 
 use crate::zoo::{HEAL_WITH_DEFECT, at, ms};
 use anyhow::ensure;
-use dev_stack::{Process, Whom};
+use harness::names::OUTBOX_RELAY;
 use harness::{
     ChaosOptions, Defect, Poison, PoisonEffect, Poisoned, Report, Strike, Timed, chaos,
     hooked_binaries,
 };
+use local_stack::{Process, Whom};
 use std::time::Duration;
 
 /// How often a scenario may miss the moment in which its defect does harm; a slow machine has fewer of them.
@@ -28,7 +29,7 @@ fn poisoned(seed: u64) -> ChaosOptions {
 /// The same, while the processes that know of it die.
 fn poisoned_among_restarts(seed: u64) -> ChaosOptions {
     let kill = |track, replica, at_ms| {
-        at(track, at_ms, Strike::Kill(Process::OutboxRelay(replica), Duration::ZERO))
+        at(track, at_ms, Strike::Kill(Process::Worker(OUTBOX_RELAY, replica), Duration::ZERO))
     };
     let faults = vec![unpublishable(6, 10_000), kill(1, 0, 5_000), kill(2, 1, 5_000)];
     ChaosOptions::small(seed, ms(13_000), faults)

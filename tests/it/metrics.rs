@@ -1,8 +1,8 @@
 //! What every process counts is documented, and what is documented is there after the demo.
 
-use dev_stack::Process;
-use dev_stack::demo::{Narrator, run};
+use dev_stack::demo::{doors, run};
 use harness::{Plan, World};
+use local_stack::{Narrator, Process};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -51,17 +51,11 @@ async fn wrong(world: &World, process: Process, name: &str) -> anyhow::Result<Ve
 #[tokio::test(flavor = "multi_thread")]
 async fn every_metric_is_documented_for_its_process() -> anyhow::Result<()> {
     let world = World::start(Plan::default()).await?;
-    run(&world.stack.addresses().into(), &Narrator { speaks: false }).await?;
-    for (process, name) in [
-        (Process::CommandApi(0), "command-api"),
-        (Process::ProjectionWorker(0), "projection-worker"),
-        (Process::OutboxRelay(0), "outbox-relay"),
-        (Process::DlqRetrier, "dlq-retrier"),
-        (Process::QueryApi, "query-api"),
-        (Process::Engine, "embedded-scylla"),
-    ] {
+    run(&doors(&world.stack), &Narrator { speaks: false }).await?;
+    for process in world.stack.processes().filter(|process| *process != Process::Broker) {
+        let (name, _) = process.program();
         // Some are of slots, and come with the first window that is confirmed.
-        dev_stack::wait_for(&format!("the metrics of {name}"), SOON, || async {
+        local_stack::wait_for(&format!("the metrics of {name}"), SOON, || async {
             let wrong = wrong(&world, process, name).await.map_err(|error| format!("{error:#}"))?;
             if wrong.is_empty() { Ok(()) } else { Err(format!("{wrong:#?}")) }
         })

@@ -2,8 +2,9 @@
 //! of both addresses finds them, without a restart.
 
 use anyhow::ensure;
-use dev_stack::Process;
+use harness::names::{DLQ_RETRIER, OUTBOX_RELAY, PROJECTION_WORKER};
 use harness::{Plan, Steady, World, holds_all};
+use local_stack::Process;
 use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -16,7 +17,11 @@ async fn workers_follow_engine_and_broker_to_another_address() -> anyhow::Result
     let before: Vec<Option<u32>> = pids(&world);
     let mut load = Steady::start(&[world.client(0)], 2);
     // One that loses its connection while it starts ends and is started again.
-    for worker in [Process::ProjectionWorker(0), Process::OutboxRelay(0), Process::DlqRetrier] {
+    for worker in [
+        Process::Worker(PROJECTION_WORKER, 0),
+        Process::Worker(OUTBOX_RELAY, 0),
+        Process::Worker(DLQ_RETRIER, 0),
+    ] {
         holds_all(&world, worker, Duration::from_secs(60)).await?;
     }
     for process in [Process::Engine, Process::Broker] {

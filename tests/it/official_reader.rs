@@ -65,7 +65,7 @@ async fn the_official_reader_sees_exactly_the_outbox_rows() -> anyhow::Result<()
     let seen: Seen = Arc::default();
     let (mut reader, handle) = CDCLogReaderBuilder::new()
         .session(Arc::new(world.session().await?))
-        .keyspace(dev_stack::demo::KEYSPACE)
+        .keyspace(&world.stack.options().keyspace)
         .table_name("outbox_messages")
         .start_timestamp(started - Duration::from_secs(5))
         .window_size(Duration::from_secs(60))
@@ -76,7 +76,7 @@ async fn the_official_reader_sees_exactly_the_outbox_rows() -> anyhow::Result<()
         .await?;
     let session = world.session().await?;
     let broker = &world.stack.addresses().broker;
-    dev_stack::wait_for("both to agree", Duration::from_secs(60), || async {
+    local_stack::wait_for("both to agree", Duration::from_secs(60), || async {
         let dump = Dump::take(&session, broker, Duration::from_secs(30)).await;
         let dump = dump.map_err(|error| format!("{error:#}"))?;
         let mut announced: Vec<_> = dump

@@ -1,8 +1,9 @@
 //! The broker is away for a while.
 
-use dev_stack::{Process, Signal};
 use futures::future::try_join_all;
+use harness::names::OUTBOX_RELAY;
 use harness::{Dump, Expectations, Plan, World, verify};
+use local_stack::{Process, Signal};
 use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -15,15 +16,19 @@ async fn events_wait_for_the_broker_and_arrive_in_order() -> anyhow::Result<()> 
 
     // Commands and read models go on without it.
     let url = format!("{}/v1/orders/{}", client.queries, during[99]);
-    dev_stack::wait_for("the read model", Duration::from_secs(30), || async {
+    local_stack::wait_for("the read model", Duration::from_secs(30), || async {
         let answer = client.http.get(&url).await.map_err(|error| format!("{error:#}"))?;
         if answer.status.is_success() { Ok(()) } else { Err(answer.body.to_string()) }
     })
     .await?;
-    let admin =
-        world.stack.addresses().admin(Process::OutboxRelay(0)).unwrap_or_default().to_owned();
+    let admin = world
+        .stack
+        .addresses()
+        .admin(Process::Worker(OUTBOX_RELAY, 0))
+        .unwrap_or_default()
+        .to_owned();
     let ready = format!("http://{admin}/readyz?verbose");
-    dev_stack::wait_for("the relay to say what it lacks", Duration::from_secs(30), || async {
+    local_stack::wait_for("the relay to say what it lacks", Duration::from_secs(30), || async {
         let answer = client.http.get(&ready).await.map_err(|error| format!("{error:#}"))?;
         let body = answer.body.to_string();
         if !answer.status.is_success() && body.contains("broker") { Ok(()) } else { Err(body) }
@@ -35,7 +40,7 @@ async fn events_wait_for_the_broker_and_arrive_in_order() -> anyhow::Result<()> 
     try_join_all((0..20).map(|_| client.create())).await?;
     let session = world.session().await?;
     let broker = &world.stack.addresses().broker;
-    dev_stack::wait_for("everything to arrive", Duration::from_secs(60), || async {
+    local_stack::wait_for("everything to arrive", Duration::from_secs(60), || async {
         let dump = Dump::take(&session, broker, Duration::from_secs(60)).await;
         let dump = dump.map_err(|error| format!("{error:#}"))?;
         let violations = verify(&dump, &Expectations::default());

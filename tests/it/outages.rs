@@ -2,12 +2,13 @@
 //! its own aggregate and nothing else, and whatever waited is handled in order in the end.
 
 use anyhow::{Context, ensure};
-use dev_stack::{Process, Signal, wait_for};
+use harness::names::PROJECTION_WORKER;
 use harness::outages::{all_is_well, life, plan, poison, shown_version, until};
 use harness::outages::{survives_poison_storm, survives_without_broker, survives_without_database};
 use harness::{
     PoisonEffect, Poisoned, World, hooked_binaries, letters, series, survives_rare_poison,
 };
+use local_stack::{Process, Signal, wait_for};
 use scylla::client::session::Session;
 use serde_json::json;
 use std::time::Duration;
@@ -51,7 +52,7 @@ async fn poison_may_be_the_first_or_the_last_event_of_its_aggregate() -> anyhow:
     let session = world.session().await?;
     let client = world.client(0);
     // The worker is away while the events become known.
-    let worker = Process::ProjectionWorker(0);
+    let worker = Process::Worker(PROJECTION_WORKER, 0);
     world.stack.stop(worker, Signal::Terminate).await?;
     let (first, last) = (life(&client, 2).await?, life(&client, 2).await?);
     let good = life(&client, 2).await?;
@@ -88,7 +89,7 @@ async fn an_event_that_ends_its_process_is_parked_by_worker_and_retrier() -> any
     let session = world.session().await?;
     let client = world.client(0);
     // The worker is away while the event becomes known.
-    let worker = Process::ProjectionWorker(0);
+    let worker = Process::Worker(PROJECTION_WORKER, 0);
     world.stack.stop(worker, Signal::Terminate).await?;
     let bad = life(&client, 2).await?;
     let good = life(&client, 2).await?;
@@ -125,7 +126,8 @@ async fn while_the_letters_cannot_be_stored_their_aggregates_wait_and_no_other()
     let client = world.client(0);
     // Letters are loaded before the work on a slot begins: first all slots are at work.
     wait_for("all slots to be at work", SOON, || async {
-        let at_work = series(&world, Process::ProjectionWorker(0), "cdc_lag_seconds", &[]).await;
+        let at_work =
+            series(&world, Process::Worker(PROJECTION_WORKER, 0), "cdc_lag_seconds", &[]).await;
         if at_work.len() == CONSUMERS * SLOTS { Ok(()) } else { Err(format!("{at_work:?}")) }
     })
     .await?;

@@ -1,8 +1,8 @@
 //! An event that a consumer cannot handle waits in a dead letter with its aggregate, and nothing
 //! else does.
 
-use dev_stack::wait_for;
 use harness::{Dump, Expectations, Plan, World, verify};
+use local_stack::wait_for;
 use scylla::client::session::Session;
 use scylla::value::CqlTimestamp;
 use serde_json::{Value, json};

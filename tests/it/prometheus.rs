@@ -2,10 +2,11 @@
 //! and the dashboards find their series.
 
 use anyhow::{Context, ensure};
-use dev_stack::demo::{Narrator, run};
-use dev_stack::http::HttpClient;
-use dev_stack::{Process, Replicas, Signal, free_port, wait_for};
+use dev_stack::demo::{self, run};
+use harness::names::{PROJECTION_WORKER, QUERY_API};
 use harness::{Plan, World};
+use local_stack::http::HttpClient;
+use local_stack::{Narrator, Process, Replicas, Signal, free_port, wait_for};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -58,7 +59,7 @@ impl Prometheus {
         let at = |name: &str| folder.path().join(name);
         let addresses = world.stack.addresses();
         let targets = addresses.workers().into_iter().filter_map(|process| {
-            let labels = json!({"process": program(process)});
+            let labels = json!({"process": process.program().0});
             Some(json!({"targets": [addresses.admin(process)?], "labels": labels}))
         });
         std::fs::write(at("targets.json"), Value::from_iter(targets).to_string())?;
@@ -150,19 +151,6 @@ impl Prometheus {
     }
 }
 
-/// The `process` label, the same for all replicas.
-fn program(process: Process) -> &'static str {
-    match process {
-        Process::Engine => "embedded-scylla",
-        Process::Broker => "broker",
-        Process::CommandApi(_) => "command-api",
-        Process::ProjectionWorker(_) => "projection-worker",
-        Process::OutboxRelay(_) => "outbox-relay",
-        Process::DlqRetrier => "dlq-retrier",
-        Process::QueryApi => "query-api",
-    }
-}
-
 fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
@@ -211,10 +199,10 @@ fn dashboards() -> anyhow::Result<Vec<(String, String)>> {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the program prometheus, which .ci/tools installs; .ci/run runs it"]
 async fn a_prometheus_finds_every_process_and_has_nothing_to_say() -> anyhow::Result<()> {
-    let replicas = Replicas { command_apis: 1, projection_workers: 2, outbox_relays: 1 };
+    let replicas = Replicas::of([(PROJECTION_WORKER, 2)]);
     let world = World::start(Plan { replicas, ..Plan::default() }).await?;
     let prometheus = Prometheus::start(&world).await?;
-    let doors = world.stack.addresses().into();
+    let doors = demo::doors(&world.stack);
     let silent = Narrator { speaks: false };
 
     let workers = world.stack.addresses().workers();
@@ -263,7 +251,7 @@ async fn a_prometheus_finds_every_process_and_has_nothing_to_say() -> anyhow::Re
     ensure!(empty.is_empty(), "panels without a series: {empty:#?}");
 
     // And it is not silent because it is deaf.
-    world.stack.stop(Process::QueryApi, Signal::Terminate).await?;
+    world.stack.stop(Process::Worker(QUERY_API, 0), Signal::Terminate).await?;
     let waits = r#"ALERTS{alertname="ProcessAbsent", process="query-api", alertstate="pending"}"#;
     prometheus.shows(waits, |value| value == 1.0).await?;
     prometheus.shows(r#"ALERTS{alertname="QueriesAbsent"}"#, |value| value == 1.0).await?;

@@ -2,10 +2,11 @@
 
 use anyhow::{Context, ensure};
 use dev_stack::demo::{create_order, items};
-use dev_stack::http::HttpClient;
-use dev_stack::{Process, Replicas};
+use harness::names::{COMMAND_API, QUERY_API};
 use harness::{Dump, Expectations, Hop, Mode, Plan, World, verify};
 use hyper::{Method, StatusCode};
+use local_stack::http::HttpClient;
+use local_stack::{Process, Replicas};
 use serde_json::json;
 use std::time::Duration;
 use uuid::Uuid;
@@ -27,14 +28,14 @@ async fn create(http: &HttpClient, commands: &str) -> anyhow::Result<Option<Uuid
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_hop_has_a_proxy_and_one_process_can_be_cut_off_alone() -> anyhow::Result<()> {
-    let replicas = Replicas { command_apis: 2, ..Replicas::default() };
+    let replicas = Replicas::of([(COMMAND_API, 2)]);
     let world = World::start(Plan { replicas, proxied: true, ..Plan::default() }).await?;
     let http = HttpClient::with_timeout(Duration::from_secs(15));
-    let (first, second) = (Process::CommandApi(0), Process::CommandApi(1));
-    let (queries, commands) = (url(&world, Process::QueryApi)?, url(&world, first)?);
+    let (first, second) = (Process::Worker(COMMAND_API, 0), Process::Worker(COMMAND_API, 1));
+    let (queries, commands) = (url(&world, Process::Worker(QUERY_API, 0))?, url(&world, first)?);
     let order = create(&http, &commands).await?.context("an order through the proxy")?;
     let shown = format!("{queries}/v1/orders/{order}");
-    dev_stack::wait_for("the order at query-api", Duration::from_secs(30), || async {
+    local_stack::wait_for("the order at query-api", Duration::from_secs(30), || async {
         match http.get(&shown).await {
             Ok(answer) if answer.status.is_success() => Ok(()),
             other => Err(format!("{other:?}")),
@@ -49,7 +50,7 @@ async fn every_hop_has_a_proxy_and_one_process_can_be_cut_off_alone() -> anyhow:
     ensure!(create(&http, &commands).await?.is_some(), "cut off as well");
     ensure!(cut.affected() > 0);
     cut.set(Mode::Pass);
-    dev_stack::wait_for("the process to be back", Duration::from_secs(30), || async {
+    local_stack::wait_for("the process to be back", Duration::from_secs(30), || async {
         match create(&http, &url(&world, second).map_err(|error| error.to_string())?).await {
             Ok(Some(_)) => Ok(()),
             other => Err(format!("{other:?}")),
@@ -59,7 +60,7 @@ async fn every_hop_has_a_proxy_and_one_process_can_be_cut_off_alone() -> anyhow:
 
     let broker = &world.stack.addresses().broker;
     let session = world.session().await?;
-    dev_stack::wait_for("every promise to be kept", Duration::from_secs(60), || async {
+    local_stack::wait_for("every promise to be kept", Duration::from_secs(60), || async {
         let dump = Dump::take(&session, broker, Duration::from_secs(30)).await;
         let dump = dump.map_err(|error| format!("{error:#}"))?;
         let violations = verify(&dump, &Expectations::default());

@@ -1,10 +1,11 @@
 //! P15: after the death of any one worker everything is announced, visible and published within 30
 //! seconds, with the intervals that a user gets.
 
-use dev_stack::{Process, Signal};
 use futures::future::join_all;
+use harness::names::{COMMAND_API, OUTBOX_RELAY, PROJECTION_WORKER, QUERY_API};
 use harness::{Client, Dump, Expectations, Outcome, Plan, Told, World, verify};
 use hyper::Method;
+use local_stack::{Process, Signal};
 use serde_json::json;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -61,7 +62,7 @@ async fn recovers_from(world: &World, process: Process) -> anyhow::Result<Durati
     let expected = Expectations { told, complete: false };
     let left = BOUND.saturating_sub(died.elapsed());
     let what = format!("recovery from the death of {}", process.name());
-    dev_stack::wait_for(&what, left, || async {
+    local_stack::wait_for(&what, left, || async {
         let dump = Dump::take(&session, broker, left).await;
         let violations = verify(&dump.map_err(|error| format!("{error:#}"))?, &expected);
         if violations.is_empty() { Ok(()) } else { Err(format!("{violations:#?}")) }
@@ -79,10 +80,10 @@ async fn after_the_death_of_any_worker_all_is_in_its_place_within_30_seconds() -
 {
     let world = World::start(Plan::command_apis(2)).await?;
     for process in [
-        Process::CommandApi(0),
-        Process::ProjectionWorker(0),
-        Process::OutboxRelay(0),
-        Process::QueryApi,
+        Process::Worker(COMMAND_API, 0),
+        Process::Worker(PROJECTION_WORKER, 0),
+        Process::Worker(OUTBOX_RELAY, 0),
+        Process::Worker(QUERY_API, 0),
     ] {
         recovers_from(&world, process).await?;
     }

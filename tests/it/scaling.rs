@@ -1,10 +1,11 @@
 //! Replicas come, go, die and stand still under load; the slots follow, and every promise holds.
 
 use anyhow::{Context, ensure};
-use dev_stack::{Process, Replicas, Signal};
 use futures::future::join_all;
+use harness::names::{COMMAND_API, OUTBOX_RELAY, PROJECTION_WORKER};
 use harness::{Client, Dump, Expectations, Outcome, Plan, Told, World, progress, verify};
 use hyper::Method;
+use local_stack::{Process, Replicas, Signal};
 use scylla::client::session::Session;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -54,7 +55,7 @@ async fn owners(session: &Session, group: &str) -> Result<BTreeMap<Option<Uuid>,
 /// Waits until a group's slots are shared by so many owners, none with two more than another.
 async fn shared_by(session: &Session, group: &str, count: usize) -> anyhow::Result<Duration> {
     let began = Instant::now();
-    dev_stack::wait_for(&format!("{group} to be shared by {count}"), SOON, || async {
+    local_stack::wait_for(&format!("{group} to be shared by {count}"), SOON, || async {
         let owners = owners(session, group).await?;
         let (least, most) = (owners.values().min(), owners.values().max());
         let is_fair = most <= least.map(|least| least + 1).as_ref();
@@ -74,7 +75,7 @@ async fn handled(client: &Client) -> anyhow::Result<()> {
     let ids = join_all((0..32).map(|_| client.create())).await;
     for id in ids {
         let url = format!("{}/v1/orders/{}", client.queries, id?);
-        dev_stack::wait_for("the read model", SOON, || async {
+        local_stack::wait_for("the read model", SOON, || async {
             let answer = client.http.get(&url).await.map_err(|error| format!("{error:#}"))?;
             if answer.status.is_success() { Ok(()) } else { Err(answer.body.to_string()) }
         })
@@ -85,7 +86,9 @@ async fn handled(client: &Client) -> anyhow::Result<()> {
 
 async fn grow_and_shrink(world: &World, session: &Session) -> anyhow::Result<()> {
     let stack = &world.stack;
-    let workers = |replica| [Process::ProjectionWorker(replica), Process::OutboxRelay(replica)];
+    let workers = |replica| {
+        [Process::Worker(PROJECTION_WORKER, replica), Process::Worker(OUTBOX_RELAY, replica)]
+    };
     let both = async |count: usize| {
         let shared = tokio::try_join!(
             shared_by(session, "projections", count),
@@ -136,17 +139,18 @@ async fn grow_and_shrink(world: &World, session: &Session) -> anyhow::Result<()>
 
 /// Waits until the group of this process is shared by so many.
 async fn both_of(session: &Session, process: Process, count: usize) -> anyhow::Result<Duration> {
-    let group = if matches!(process, Process::OutboxRelay(_)) { "relay" } else { "projections" };
+    let group =
+        if matches!(process, Process::Worker(OUTBOX_RELAY, _)) { "relay" } else { "projections" };
     shared_by(session, group, count).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn replicas_share_the_slots_as_they_come_go_die_and_stand_still() -> anyhow::Result<()> {
-    let replicas = Replicas { command_apis: 1, projection_workers: 4, outbox_relays: 4 };
+    let replicas = Replicas::of([(PROJECTION_WORKER, 4), (OUTBOX_RELAY, 4)]);
     let world = World::start(Plan { replicas, alone: true, ..Plan::default() }).await?;
     for replica in 1..4 {
-        world.stack.stop(Process::ProjectionWorker(replica), Signal::Terminate).await?;
-        world.stack.stop(Process::OutboxRelay(replica), Signal::Terminate).await?;
+        world.stack.stop(Process::Worker(PROJECTION_WORKER, replica), Signal::Terminate).await?;
+        world.stack.stop(Process::Worker(OUTBOX_RELAY, replica), Signal::Terminate).await?;
     }
     let session = world.session().await?;
     let done = Arc::new(AtomicBool::new(false));
@@ -167,7 +171,7 @@ async fn replicas_share_the_slots_as_they_come_go_die_and_stand_still() -> anyho
 
     let broker = world.stack.addresses().broker.clone();
     let expected = Expectations { told, complete: false };
-    dev_stack::wait_for("every promise to be kept", Duration::from_secs(90), || async {
+    local_stack::wait_for("every promise to be kept", Duration::from_secs(90), || async {
         let dump = Dump::take(&session, &broker, Duration::from_secs(60)).await;
         let violations = verify(&dump.map_err(|error| format!("{error:#}"))?, &expected);
         if violations.is_empty() { Ok(()) } else { Err(format!("{violations:#?}")) }
@@ -209,7 +213,7 @@ async fn idle_cost(client: &Client, metrics: &str) -> anyhow::Result<Requests> {
 
 /// Waits until nothing of the ledger is left to be scanned by consumers that came to a slot anew.
 async fn caught_up(session: &Session) -> anyhow::Result<()> {
-    dev_stack::wait_for("every slot to be caught up", SOON, || async {
+    local_stack::wait_for("every slot to be caught up", SOON, || async {
         let progress = progress(session).await.map_err(|error| format!("{error:#}"))?;
         let left = progress.catching_up;
         if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
@@ -222,7 +226,7 @@ async fn caught_up(session: &Session) -> anyhow::Result<()> {
 async fn settled(session: &Session, group: &str) -> anyhow::Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros();
     let now = i64::try_from(now)?;
-    dev_stack::wait_for(&format!("the slots of {group} to be settled"), SOON, || async {
+    local_stack::wait_for(&format!("the slots of {group} to be settled"), SOON, || async {
         let text = "SELECT group, checkpoint_us FROM slots";
         let rows = session.query_unpaged(text, ()).await.map_err(|error| error.to_string())?;
         let rows = rows.into_rows_result().map_err(|error| error.to_string())?;
@@ -244,12 +248,12 @@ async fn a_second_idle_replica_asks_for_little() -> anyhow::Result<()> {
     /// `cdc.idle_queries_per_second` of both groups. A busy machine looks less often than that, and what
     /// two replicas then make up for is not what the second one costs.
     const LOG_BUDGET: f64 = 2.0 * 50.0;
-    let replicas = Replicas { command_apis: 2, projection_workers: 2, outbox_relays: 2 };
+    let replicas = Replicas::of([(COMMAND_API, 2), (PROJECTION_WORKER, 2), (OUTBOX_RELAY, 2)]);
     let world = World::start(Plan { replicas, ..Plan::default() }).await?;
     let seconds = [
-        (Process::ProjectionWorker(1), Some("projections")),
-        (Process::OutboxRelay(1), Some("relay")),
-        (Process::CommandApi(1), None),
+        (Process::Worker(PROJECTION_WORKER, 1), Some("projections")),
+        (Process::Worker(OUTBOX_RELAY, 1), Some("relay")),
+        (Process::Worker(COMMAND_API, 1), None),
     ];
     let session = world.session().await?;
     let client = world.client(0);

@@ -6,10 +6,11 @@
 
 use anyhow::ensure;
 use dev_stack::demo::items;
-use dev_stack::{Process, Signal};
 use futures::future::join_all;
+use harness::names::COMMAND_API;
 use harness::{Client, Dump, Expectations, Outcome, Plan, Told, World, seed, verify};
 use hyper::Method;
+use local_stack::{Process, Signal};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use scylla::client::session::Session;
@@ -90,7 +91,7 @@ async fn writers(session: &Session) -> anyhow::Result<Vec<Uuid>> {
 /// Waits until what is stored is announced, and nothing else; gives how long it took.
 async fn announced_within(session: &Session, bound: Duration) -> anyhow::Result<Duration> {
     let began = Instant::now();
-    dev_stack::wait_for("everything stored to be announced", bound, || async {
+    local_stack::wait_for("everything stored to be announced", bound, || async {
         let read = async |table| keys(session, table).await.map_err(|error| format!("{error:#}"));
         let (stored, announced) = (read("event_store").await?, read("outbox_messages").await?);
         if stored == announced && !stored.is_empty() {
@@ -128,7 +129,7 @@ async fn every_promise_is_kept(world: &World, told: Vec<Told>) -> anyhow::Result
     let session = world.session().await?;
     let broker = &world.stack.addresses().broker;
     let expected = Expectations { told, complete: true };
-    dev_stack::wait_for("every promise to be kept", Duration::from_secs(90), || async {
+    local_stack::wait_for("every promise to be kept", Duration::from_secs(90), || async {
         let dump = Dump::take(&session, broker, Duration::from_secs(60)).await;
         let violations = verify(&dump.map_err(|error| format!("{error:#}"))?, &expected);
         if violations.is_empty() { Ok(()) } else { Err(format!("{violations:#?}")) }
@@ -159,7 +160,7 @@ async fn command_apis_killed_at_random_leave_nothing_unannounced() -> anyhow::Re
     let nemesis = async {
         for _ in 0..KILLS {
             tokio::time::sleep(Duration::from_millis(random.random_range(200..1_500))).await;
-            world.kill_and_wait(Process::CommandApi(random.random_range(0..2))).await?;
+            world.kill_and_wait(Process::Worker(COMMAND_API, random.random_range(0..2))).await?;
         }
         done.store(true, Ordering::Relaxed);
         anyhow::Ok(Instant::now())
@@ -170,7 +171,7 @@ async fn command_apis_killed_at_random_leave_nothing_unannounced() -> anyhow::Re
     let left = BOUND.saturating_sub(last_kill.elapsed()).max(GRACE / 2);
     let took = announced_within(&session, left).await?;
     // Writers that had nothing in hand are settled no earlier.
-    dev_stack::wait_for("the rows of the dead to be removed", BOUND, || async {
+    local_stack::wait_for("the rows of the dead to be removed", BOUND, || async {
         let writers = writers(&session).await.map_err(|error| format!("{error:#}"))?;
         if writers.len() == 2 { Ok(()) } else { Err(format!("{writers:?}")) }
     })
@@ -202,21 +203,26 @@ async fn a_command_api_that_stood_still_is_settled_and_starts_anew() -> anyhow::
     let done = Arc::new(AtomicBool::new(false));
     let clients = || [world.client(0), world.client(1)];
     let load = join_all((0..CLIENTS).map(|turn| work(clients(), Arc::clone(&done), turn)));
-    let sleeper = Process::CommandApi(1);
+    let sleeper = Process::Worker(COMMAND_API, 1);
     let nemesis = async {
         for _ in 0..2 {
             tokio::time::sleep(Duration::from_millis(700)).await;
             let before = lines(&world, "dead writer settled")?.len();
             world.stack.signal(sleeper, Signal::Pause)?;
-            dev_stack::wait_for("the other one to settle it", Duration::from_secs(60), || async {
-                let settled = lines(&world, "dead writer settled").map_err(|e| format!("{e:#}"))?;
-                if settled.len() > before { Ok(()) } else { Err("not settled".to_owned()) }
-            })
+            local_stack::wait_for(
+                "the other one to settle it",
+                Duration::from_secs(60),
+                || async {
+                    let settled =
+                        lines(&world, "dead writer settled").map_err(|e| format!("{e:#}"))?;
+                    if settled.len() > before { Ok(()) } else { Err("not settled".to_owned()) }
+                },
+            )
             .await?;
             world.stack.signal(sleeper, Signal::Resume)?;
         }
         let anew = "declared dead by another process, starting anew";
-        dev_stack::wait_for("the sleeper to notice", Duration::from_secs(30), || async {
+        local_stack::wait_for("the sleeper to notice", Duration::from_secs(30), || async {
             let lines = lines(&world, anew).map_err(|error| format!("{error:#}"))?;
             if lines.len() >= 2 { Ok(()) } else { Err(format!("{lines:?}")) }
         })

@@ -2,17 +2,17 @@
 //! its grace period, its slots go to the next one at once, and nothing is lost.
 
 use anyhow::{Context, ensure};
-use dev_stack::{Process, Replicas};
+use harness::names::{COMMAND_API, OUTBOX_RELAY, PROJECTION_WORKER, QUERY_API};
 use harness::{Plan, Steady, World, binaries, holds_all};
+use local_stack::{Process, Replicas};
 use rustix::process::{Pid, Signal, kill_process};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::Command;
 
 /// The grace period of the processes, and a little for a busy machine.
 const GRACE: Duration = Duration::from_secs(12);
-const SIGTERM: dev_stack::Signal = dev_stack::Signal::Terminate;
+const SIGTERM: local_stack::Signal = local_stack::Signal::Terminate;
 /// The term of the leases: who waits for one to expire takes longer.
 const TERM: Duration = Duration::from_secs(6);
 
@@ -36,16 +36,16 @@ async fn end(world: &World, process: Process) -> anyhow::Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_under_load_loses_nothing_and_hands_over_at_once() -> anyhow::Result<()> {
-    let replicas = Replicas { command_apis: 2, projection_workers: 2, outbox_relays: 2 };
+    let replicas = Replicas::of([(COMMAND_API, 2), (PROJECTION_WORKER, 2), (OUTBOX_RELAY, 2)]);
     let world = World::start(Plan { replicas, alone: true, ..Plan::default() }).await?;
     let load = Steady::start(&[world.client(0), world.client(1)], 2);
 
-    end(&world, Process::CommandApi(0)).await?;
-    world.stack.resume(Process::CommandApi(0)).await?;
-    world.stack.ready_one(Process::CommandApi(0)).await?;
+    end(&world, Process::Worker(COMMAND_API, 0)).await?;
+    world.stack.resume(Process::Worker(COMMAND_API, 0)).await?;
+    world.stack.ready_one(Process::Worker(COMMAND_API, 0)).await?;
     let pairs = [
-        (Process::ProjectionWorker(0), Process::ProjectionWorker(1)),
-        (Process::OutboxRelay(0), Process::OutboxRelay(1)),
+        (Process::Worker(PROJECTION_WORKER, 0), Process::Worker(PROJECTION_WORKER, 1)),
+        (Process::Worker(OUTBOX_RELAY, 0), Process::Worker(OUTBOX_RELAY, 1)),
     ];
     for (first, second) in pairs {
         end(&world, first).await?;
@@ -59,9 +59,9 @@ async fn sigterm_under_load_loses_nothing_and_hands_over_at_once() -> anyhow::Re
         world.stack.resume(second).await?;
         world.stack.ready_one(second).await?;
     }
-    end(&world, Process::CommandApi(1)).await?;
-    end(&world, Process::QueryApi).await?;
-    for process in [Process::CommandApi(1), Process::QueryApi] {
+    end(&world, Process::Worker(COMMAND_API, 1)).await?;
+    end(&world, Process::Worker(QUERY_API, 0)).await?;
+    for process in [Process::Worker(COMMAND_API, 1), Process::Worker(QUERY_API, 0)] {
         world.stack.resume(process).await?;
         world.stack.ready_one(process).await?;
     }
@@ -75,9 +75,11 @@ async fn sigterm_under_load_loses_nothing_and_hands_over_at_once() -> anyhow::Re
 /// Also as the first process of a container, which no signal ends by itself: hence with a code of its own.
 #[tokio::test]
 async fn a_command_that_waits_ends_when_it_is_asked_to() -> anyhow::Result<()> {
-    let nowhere = format!("127.0.0.1:{}", dev_stack::free_port()?);
+    let nowhere = format!("127.0.0.1:{}", local_stack::free_port()?);
     for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
-        let mut esctl = Command::new(binaries().await?.path("esctl"))
+        let mut esctl = binaries()
+            .await?
+            .command("esctl")
             .args(["migrate", "--wait-seconds", "60"])
             .env("SCYLLA_NODES", &nowhere)
             .stderr(Stdio::piped())

@@ -2,9 +2,9 @@
 //! ready without a restart when all is there, and then does its work.
 
 use anyhow::{Context, ensure};
-use dev_stack::{Process, wait_for};
 use futures::future::try_join_all;
 use harness::{Dump, Expectations, Plan, World, verify};
+use local_stack::{PLATFORM, Process, Store, wait_for};
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(60);
@@ -38,7 +38,7 @@ const ORDERS: [[Step; 4]; 12] = [
 
 /// What a worker must be heard to wait for when only these steps were taken; `None`: it can work.
 fn awaited(process: Process, done: &[Step]) -> Option<&'static str> {
-    let publishes = matches!(process, Process::OutboxRelay(_) | Process::DlqRetrier);
+    let publishes = PLATFORM.entry_of(process).is_some_and(|entry| entry.needs(Store::Kafka));
     if !done.contains(&Engine) {
         Some("[-]database connecting to")
     } else if !done.contains(&Migrate) {

@@ -2,12 +2,13 @@
 
 use anyhow::{Context, ensure};
 use dev_stack::demo::{create_order, items};
-use dev_stack::{Signal, wait_for};
+use harness::names::COMMAND_API;
 use harness::{Plan, World};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
+use local_stack::{Signal, wait_for};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Attribute;
 use prost::Message;
@@ -207,7 +208,7 @@ fn is_told(
 /// A collector that is away holds nobody up, at work and at the end.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collector_that_is_away_does_not_matter() -> anyhow::Result<()> {
-    let nowhere = dev_stack::free_port()?;
+    let nowhere = local_stack::free_port()?;
     let env = vec![
         ("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), format!("http://127.0.0.1:{nowhere}")),
         ("OTEL_BSP_SCHEDULE_DELAY".to_owned(), "200".to_owned()),
@@ -218,7 +219,7 @@ async fn a_collector_that_is_away_does_not_matter() -> anyhow::Result<()> {
         client.create().await?;
     }
     let began = std::time::Instant::now();
-    world.stack.stop(dev_stack::Process::CommandApi(0), Signal::Terminate).await?;
+    world.stack.stop(local_stack::Process::Worker(COMMAND_API, 0), Signal::Terminate).await?;
     ensure!(began.elapsed() < Duration::from_secs(8), "it took {:?} to end", began.elapsed());
     let log = std::fs::read_to_string(world.logs().join("command-api.log"))?;
     let told = log.lines().filter(|line| line.contains("takes no spans")).count();

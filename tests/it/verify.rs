@@ -6,7 +6,6 @@ use harness::{Outcome, Plan, World, binaries};
 use hyper::Method;
 use serde_json::{Value, json};
 use std::process::Stdio;
-use tokio::process::Command;
 use uuid::Uuid;
 
 const ORDERS: usize = 12;
@@ -14,7 +13,9 @@ const ORDERS: usize = 12;
 /// Runs it; gives its exit code, what differs, and what it said.
 async fn verify(world: &World, more: &[&str]) -> anyhow::Result<(Option<i32>, Value, String)> {
     let addresses = world.stack.addresses();
-    let output = Command::new(binaries().await?.path("esctl"))
+    let output = binaries()
+        .await?
+        .command("esctl")
         .args(["verify", "-o", "json"])
         .args(more)
         .env("SCYLLA_NODES", &addresses.engine)

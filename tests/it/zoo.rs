@@ -6,8 +6,9 @@
 
 use crate::zoo_scripts;
 use anyhow::ensure;
-use dev_stack::{Process, Whom};
+use harness::names::COMMAND_API;
 use harness::{ChaosOptions, Defect, Hop, Mode, Report, Strike, Timed, chaos, hooked_binaries};
+use local_stack::{Process, Whom};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -72,7 +73,7 @@ fn hanging_up(seed: u64) -> ChaosOptions {
         ),
     )];
     for turn in 0..12 {
-        let hop = Hop::FromClients(Process::CommandApi(usize::from(turn % 2)));
+        let hop = Hop::FromClients(Process::Worker(COMMAND_API, usize::from(turn % 2)));
         let strike = Strike::Hop(hop, Mode::Reset, ms(60));
         faults.push(at(1 + turn % 2, 800 + 450 * u64::from(turn), strike));
     }
@@ -81,8 +82,9 @@ fn hanging_up(seed: u64) -> ChaosOptions {
 
 /// Processes come back with nothing in memory.
 fn restarts(seed: u64) -> ChaosOptions {
-    let kill =
-        |replica, at_ms| at(0, at_ms, Strike::Kill(Process::CommandApi(replica), Duration::ZERO));
+    let kill = |replica, at_ms| {
+        at(0, at_ms, Strike::Kill(Process::Worker(COMMAND_API, replica), Duration::ZERO))
+    };
     let faults = vec![kill(0, 2_500), kill(1, 4_000), kill(0, 5_500)];
     ChaosOptions::small(seed, ms(9_000), faults)
 }

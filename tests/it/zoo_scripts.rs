@@ -3,10 +3,11 @@
 
 use crate::zoo::{HEAL_WITH_DEFECT, without_scans};
 use anyhow::ensure;
-use dev_stack::{Process, Replicas, Signal, Whom, wait_for};
+use harness::names::{COMMAND_API, OUTBOX_RELAY, PROJECTION_WORKER};
 use harness::{
     ChaosOptions, Hop, Mode, Reply, Report, Scene, SlotRow, hooked_binaries, run_script,
 };
+use local_stack::{Process, Replicas, Signal, Whom, wait_for};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -20,7 +21,7 @@ const SOON: Duration = Duration::from_secs(40);
 /// Longer than any script: what waits so long runs when the script says so.
 const UNTIL_RELEASED_MS: u64 = 300_000;
 
-const API: [Process; 2] = [Process::CommandApi(0), Process::CommandApi(1)];
+const API: [Process; 2] = [Process::Worker(COMMAND_API, 0), Process::Worker(COMMAND_API, 1)];
 const DIES: Whom = Whom::One(API[0]);
 
 /// The options of a script, with the defect in these processes.
@@ -33,7 +34,7 @@ pub(crate) struct Script {
 impl Script {
     pub(crate) fn new(defect: Option<&str>, defective: &[Whom]) -> Self {
         let mut options = ChaosOptions::small(harness::seed(), Duration::ZERO, Vec::new());
-        options.replicas = Replicas { command_apis: 2, projection_workers: 1, outbox_relays: 1 };
+        options.replicas = Replicas::of([(COMMAND_API, 2)]);
         without_scans(&mut options);
         if let Some(defect) = defect {
             options.heal_limit = HEAL_WITH_DEFECT;
@@ -184,7 +185,7 @@ pub(crate) async fn a_log_row_behind_its_successor(defect: Option<&str>) -> anyh
 /// A relay that dies with records in hand which no broker has acknowledged.
 pub(crate) async fn dying_with_records_in_hand(defect: Option<&str>) -> anyhow::Result<Report> {
     const LEFT: &str = "cdc.cursor-stored";
-    let relay = Process::OutboxRelay(0);
+    let relay = Process::Worker(OUTBOX_RELAY, 0);
     let mut script = Script::new(defect, &[Whom::One(relay)]);
     script.once_at(Whom::One(relay), "TEST_CRASH_AT", &format!("{LEFT}:2"));
     script
@@ -220,9 +221,9 @@ pub(crate) async fn waking_with_a_checkpoint_in_hand(
     defect: Option<&str>,
 ) -> anyhow::Result<Report> {
     const IN_HAND: &str = "cdc.before-checkpoint";
-    let sleeper = Process::ProjectionWorker(0);
+    let sleeper = Process::Worker(PROJECTION_WORKER, 0);
     let mut script = Script::new(defect, &[Whom::One(sleeper)]);
-    script.options.replicas.projection_workers = 2;
+    script.options.replicas = Replicas::of([(COMMAND_API, 2), (PROJECTION_WORKER, 2)]);
     script.once_at(Whom::One(sleeper), "TEST_PAUSE_AT", &format!("{IN_HAND}:2"));
     // So that what it writes when it wakes is its last word for a while.
     script.set(Whom::One(sleeper), "APP__CDC__CHECKPOINT_INTERVAL_MS", "4000");

@@ -1,8 +1,8 @@
 //! A client that remembers what it was told about each command.
 
 use dev_stack::demo::{create_order, items};
-use dev_stack::http::{Answer, HttpClient};
 use hyper::{Method, StatusCode};
+use local_stack::http::{Answer, HttpClient};
 use serde_json::{Value, json};
 use std::time::Duration;
 use uuid::Uuid;

@@ -1,13 +1,14 @@
 //! Clients that only hold on: they say nothing, or send a header, a body, or take their answers a little at a
 //! time, and come back after a while when they are cut off. Somebody who behaves is served beside them.
 
+use crate::names::COMMAND_API;
 use crate::overload::{quantile, resident_mib, watch};
 use crate::world::World;
 use anyhow::{Context, ensure};
-use dev_stack::Process;
 use dev_stack::demo::{create_order, items};
-use dev_stack::http::HttpClient;
 use hyper::Method;
+use local_stack::Process;
+use local_stack::http::HttpClient;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -56,7 +57,7 @@ pub async fn survives_crowd(
     length: Duration,
     noise: Duration,
 ) -> anyhow::Result<()> {
-    let process = Process::CommandApi(0);
+    let process = Process::Worker(COMMAND_API, 0);
     let pid = world.stack.pid(process).context("command-api runs")?;
     let admin = world.stack.addresses().admin(process).context("an admin port")?.to_owned();
     let memory = resident_mib(pid)?;
@@ -81,7 +82,7 @@ pub async fn serves_beside(
     noise: Duration,
 ) -> anyhow::Result<()> {
     let addresses = world.stack.addresses();
-    let (address, _) = addresses.command_apis.first().context("a command-api")?;
+    let address = addresses.http(Process::Worker(COMMAND_API, 0)).context("a command-api")?;
     let address: SocketAddr = address.parse()?;
     let mut alone = behave(&addresses.command_url(), Duration::from_secs(2)).await?;
     alone.sort_by(f64::total_cmp);

@@ -2,7 +2,7 @@
 
 use crate::proxy::{Proxy, Rewrite};
 use anyhow::Context;
-use dev_stack::{Addresses, Detours, Process, free_port};
+use local_stack::{Addresses, Detours, PLATFORM, Process, Store, free_port};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 pub enum Hop {
     /// A worker to the engine.
     ToEngine(Process),
-    /// A relay, or the retrier, to the broker.
+    /// A process that publishes, to the broker.
     ToBroker(Process),
     /// Clients to a process that speaks HTTP.
     FromClients(Process),
@@ -30,18 +30,11 @@ impl Hops {
         let broker: SocketAddr = addresses.broker.parse()?;
         for process in addresses.workers() {
             hops.add(Hop::ToEngine(process), &addresses.engine, None).await?;
-            match process {
-                Process::OutboxRelay(_) | Process::DlqRetrier => {
-                    hops.add(Hop::ToBroker(process), &addresses.broker, Some(broker)).await?;
-                }
-                Process::CommandApi(replica) => {
-                    let (http, _) = &addresses.command_apis[replica];
-                    hops.add(Hop::FromClients(process), http, None).await?;
-                }
-                Process::QueryApi => {
-                    hops.add(Hop::FromClients(process), &addresses.query_api, None).await?;
-                }
-                Process::ProjectionWorker(_) | Process::Engine | Process::Broker => {}
+            if PLATFORM.entry_of(process).is_some_and(|entry| entry.needs(Store::Kafka)) {
+                hops.add(Hop::ToBroker(process), &addresses.broker, Some(broker)).await?;
+            }
+            if let Some(http) = addresses.http(process) {
+                hops.add(Hop::FromClients(process), http, None).await?;
             }
         }
         Ok(hops)

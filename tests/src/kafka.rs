@@ -5,7 +5,7 @@
 //! free ports of the loopback.
 
 use anyhow::{Context, ensure};
-use dev_stack::{Program, free_port, wait_for};
+use local_stack::{Program, free_port, wait_for};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! What a process says of itself on its metrics port.
 
 use crate::world::World;
-use dev_stack::{Process, wait_for};
+use local_stack::{Process, wait_for};
 use std::time::{Duration, Instant};
 
 /// As configured by default.

@@ -7,11 +7,12 @@ use crate::check::{Expectations, verify};
 use crate::client::{Client, Outcome};
 use crate::dump::{Dump, LetterRow, letters};
 use crate::metrics::metric;
+use crate::names::{OUTBOX_RELAY, PROJECTION_WORKER};
 use crate::world::{Plan, World, binaries, hooked_binaries};
 use anyhow::ensure;
-use dev_stack::{Process, Signal, Whom, wait_for};
 use futures::future::join_all;
 use hyper::Method;
+use local_stack::{Process, Signal, Whom, wait_for};
 use scylla::client::session::Session;
 use serde_json::json;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -93,7 +94,7 @@ async fn letters_within(session: &Session, time: Duration) -> usize {
 /// Letters that a worker ever made.
 async fn letters_made(world: &World) -> f64 {
     let mut made = 0.0;
-    for process in [Process::ProjectionWorker(0), Process::OutboxRelay(0)] {
+    for process in [Process::Worker(PROJECTION_WORKER, 0), Process::Worker(OUTBOX_RELAY, 0)] {
         made += metric(world, process, "cdc_dead_letters_total", &[]).await;
     }
     made
@@ -108,7 +109,7 @@ pub async fn survives_without_broker(length: Duration) -> anyhow::Result<()> {
     let outage = async {
         tokio::time::sleep(Duration::from_secs(2)).await;
         world.stack.stop(Process::Broker, Signal::Kill).await?;
-        let relay = Process::OutboxRelay(0);
+        let relay = Process::Worker(OUTBOX_RELAY, 0);
         let failed =
             async || metric(&world, relay, "relay_published_total", &["outcome=\"failed\""]).await;
         let (before, begun) = (failed().await, Instant::now());

@@ -5,13 +5,14 @@
 use crate::check::{Expectations, verify};
 use crate::client::{Client, Outcome, Told};
 use crate::dump::Dump;
+use crate::names::{COMMAND_API, QUERY_API};
 use crate::processor::ProcessorTime;
 use crate::world::{Plan, World};
 use anyhow::{Context, ensure};
 use dev_stack::demo::{create_order, items};
-use dev_stack::{Process, Whom};
 use futures::future::try_join_all;
 use hyper::Method;
+use local_stack::{Process, Whom};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -65,7 +66,7 @@ impl Load {
             Outcome::Accepted(_) => Ok(()),
             other => Err(format!("{order}: {other:?}")),
         };
-        dev_stack::wait_for("the orders to be shown", SETTLED_WITHIN, || async {
+        local_stack::wait_for("the orders to be shown", SETTLED_WITHIN, || async {
             try_join_all(orders.iter().map(shown)).await.map(drop)
         })
         .await?;
@@ -75,8 +76,8 @@ impl Load {
 
     fn process(&self) -> Process {
         match self {
-            Self::Commands => Process::CommandApi(0),
-            Self::Queries(_) => Process::QueryApi,
+            Self::Commands => Process::Worker(COMMAND_API, 0),
+            Self::Queries(_) => Process::Worker(QUERY_API, 0),
         }
     }
 
@@ -164,7 +165,7 @@ pub async fn survives_overload(
     // Queries leave nothing in the stores.
     let told = seen.told.into_iter().filter(|told| told.aggregate_id.is_some()).collect();
     let expected = Expectations { told, complete: matches!(load, Load::Commands) };
-    dev_stack::wait_for("every promise to be kept", SETTLED_WITHIN, || async {
+    local_stack::wait_for("every promise to be kept", SETTLED_WITHIN, || async {
         let dump = Dump::take(&session, broker, SETTLED_WITHIN / 2).await;
         let dump = dump.map_err(|error| format!("{error:#}"))?;
         let violations = verify(&dump, &expected);

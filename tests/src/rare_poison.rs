@@ -3,11 +3,12 @@
 use crate::chaos::{PoisonEffect, Poisoned};
 use crate::dump::letters;
 use crate::metrics::scrape;
+use crate::names::PROJECTION_WORKER;
 use crate::outages::{SOON, all_is_well, life, plan, poison, until};
 use crate::world::{Plan, World, hooked_binaries};
 use anyhow::ensure;
-use dev_stack::Process;
 use futures::future::join_all;
+use local_stack::Process;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -66,7 +67,7 @@ fn p99(buckets: &[(f64, f64)]) -> f64 {
 pub async fn survives_rare_poison(rare: u32, events: usize, noise: Duration) -> anyhow::Result<()> {
     let world = World::start_with(hooked_binaries().await?, Plan { alone: true, ..plan() }).await?;
     let session = world.session().await?;
-    let (client, worker) = (world.client(0), Process::ProjectionWorker(0));
+    let (client, worker) = (world.client(0), Process::Worker(PROJECTION_WORKER, 0));
     let look = async || buckets(&world, worker, "projection_freshness_seconds").await;
     let (mut clean, mut poisoned) = (Vec::new(), Vec::new());
     let mut made = Vec::new();

@@ -2,21 +2,16 @@
 
 use crate::world::binaries;
 use anyhow::{Context, ensure};
+use local_stack::PLATFORM;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// The programs that have a configuration, in the order of the documentation.
-pub const CONFIGURED: [&str; 7] = [
-    "command-api",
-    "query-api",
-    "projection-worker",
-    "outbox-relay",
-    "dlq-retrier",
-    "esctl",
-    "dev-stack",
-];
+pub fn configured() -> Vec<&'static str> {
+    PLATFORM.configured().map(|entry| entry.name.as_str()).collect()
+}
 
 /// One key of a program, as far as it matters here.
 #[derive(Debug, Clone, Deserialize)]
@@ -42,7 +37,9 @@ pub struct Key {
 
 /// What a program says of its keys.
 pub async fn reference(program: &str) -> anyhow::Result<Vec<Key>> {
-    let output = tokio::process::Command::new(binaries().await?.path(program))
+    let output = binaries()
+        .await?
+        .command(program)
         .arg("--print-config-reference=json")
         .kill_on_drop(true)
         .output()
@@ -60,7 +57,7 @@ struct Row {
 impl Row {
     /// The programs that have the key.
     fn whose(&self) -> String {
-        if self.defaults.len() == CONFIGURED.len() {
+        if self.defaults.len() == configured().len() {
             return "every program".to_owned();
         }
         let programs: Vec<&str> = self.defaults.iter().map(|(program, _)| *program).collect();
@@ -72,7 +69,7 @@ impl Row {
 pub async fn all_references() -> anyhow::Result<String> {
     let mut order = Vec::new();
     let mut rows: BTreeMap<String, Row> = BTreeMap::new();
-    for program in CONFIGURED {
+    for program in configured() {
         for key in reference(program).await? {
             let (name, default) = (key.key.clone(), key.default.clone());
             let row = rows.entry(name.clone()).or_insert_with(|| {

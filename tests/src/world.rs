@@ -9,10 +9,11 @@ use crate::dump::Dump;
 use crate::hops::Hops;
 use crate::kafka::Kafka;
 use crate::machine::Machine;
+use crate::names::COMMAND_API;
 use anyhow::{Context, ensure};
-use dev_stack::http::HttpClient;
-use dev_stack::{
-    Addresses, Binaries, Detours, Output, Process, Replicas, Signal, Stack, StackOptions, Whom,
+use local_stack::http::HttpClient;
+use local_stack::{
+    Addresses, Detours, PLATFORM, Process, Programs, Replicas, Signal, Stack, StackOptions, Whom,
     wait_for,
 };
 use scylla::client::session::Session;
@@ -28,12 +29,12 @@ use tokio::sync::OnceCell;
 const POISON: &str = "poison";
 
 /// The programs under test, built once per run.
-pub async fn binaries() -> anyhow::Result<&'static Binaries> {
-    static BINARIES: OnceCell<Binaries> = OnceCell::const_new();
+pub async fn binaries() -> anyhow::Result<&'static Programs> {
+    static BINARIES: OnceCell<Programs> = OnceCell::const_new();
     BINARIES
         .get_or_try_init(|| async {
             let _machine = Machine::shared().await;
-            Binaries::find().await
+            Programs::find(&PLATFORM).await
         })
         .await
 }
@@ -46,8 +47,8 @@ pub async fn binaries() -> anyhow::Result<&'static Binaries> {
 /// defects would compile most of the workspace once more.
 ///
 /// [`Defect`]: crate::Defect
-pub async fn hooked_binaries() -> anyhow::Result<&'static Binaries> {
-    static BINARIES: OnceCell<Binaries> = OnceCell::const_new();
+pub async fn hooked_binaries() -> anyhow::Result<&'static Programs> {
+    static BINARIES: OnceCell<Programs> = OnceCell::const_new();
     BINARIES
         .get_or_try_init(|| async {
             let plain = binaries().await?;
@@ -91,7 +92,7 @@ pub struct Plan {
 impl Plan {
     /// A plan with so many replicas of `command-api`.
     pub fn command_apis(command_apis: usize) -> Self {
-        Self { replicas: Replicas { command_apis, ..Replicas::default() }, ..Self::default() }
+        Self { replicas: Replicas::of([(COMMAND_API, command_apis)]), ..Self::default() }
     }
 
     async fn machine(&self) -> Machine {
@@ -105,10 +106,6 @@ pub struct World {
     pub stack: Stack,
     /// The proxies; none unless the plan asked for them.
     pub hops: Hops,
-    /// What the processes were started from.
-    programs: Binaries,
-    /// What the plan has for `esctl`.
-    esctl: Vec<(String, String)>,
     /// Data and logs; kept when the test ends without [`World::finish`].
     folder: Option<TempDir>,
     /// Given back when all else is gone.
@@ -122,16 +119,12 @@ impl World {
     }
 
     /// The same with other programs, for example [`hooked_binaries`].
-    pub async fn start_with(programs: &Binaries, plan: Plan) -> anyhow::Result<Self> {
+    pub async fn start_with(programs: &Programs, plan: Plan) -> anyhow::Result<Self> {
         let machine = plan.machine().await;
         let folder = tempfile::Builder::new().prefix("system-test-").tempdir()?;
-        let esctl = of_esctl(&plan);
         let (options, hops) = prepare(&folder, plan).await?;
         match Stack::start(programs, options).await {
-            Ok(stack) => {
-                let (programs, folder) = (programs.clone(), Some(folder));
-                Ok(Self { stack, hops, programs, esctl, folder, _machine: machine })
-            }
+            Ok(stack) => Ok(Self { stack, hops, folder: Some(folder), _machine: machine }),
             Err(error) => {
                 let kept = folder.keep();
                 Err(error.context(format!("logs in {}", kept.join("logs").display())))
@@ -144,24 +137,23 @@ impl World {
     pub async fn down(plan: Plan) -> anyhow::Result<Self> {
         let (programs, machine) = (binaries().await?, plan.machine().await);
         let folder = tempfile::Builder::new().prefix("system-test-").tempdir()?;
-        let esctl = of_esctl(&plan);
         let (options, hops) = prepare(&folder, plan).await?;
         let stack = Stack::down(programs, options)?;
-        let (programs, folder) = (programs.clone(), Some(folder));
-        Ok(Self { stack, hops, programs, esctl, folder, _machine: machine })
+        Ok(Self { stack, hops, folder: Some(folder), _machine: machine })
     }
 
     /// A client of replica `index` of `command-api`.
     pub fn client(&self, index: usize) -> Client {
-        let (http, _) = &self.stack.addresses().command_apis[index];
-        Client::new(format!("http://{http}"), self.stack.addresses().query_url())
+        let addresses = self.stack.addresses();
+        let commands = addresses.url(Process::Worker(COMMAND_API, index));
+        Client::new(commands, addresses.query_url())
     }
 
     /// A session with the database itself.
     pub async fn session(&self) -> anyhow::Result<Session> {
         SessionBuilder::new()
             .known_node(&self.stack.addresses().engine)
-            .use_keyspace(dev_stack::demo::KEYSPACE, true)
+            .use_keyspace(&self.stack.options().keyspace, true)
             .build()
             .await
             .context("open a session for looking")
@@ -169,15 +161,8 @@ impl World {
 
     /// The operator's command line; its JSON.
     pub async fn esctl(&self, arguments: &[&str]) -> anyhow::Result<Value> {
-        let output = tokio::process::Command::new(self.programs.path("esctl"))
-            .args(["-o", "json"])
-            .args(arguments)
-            .env("SCYLLA_NODES", &self.stack.addresses().engine)
-            .env("REDPANDA_BROKERS", &self.stack.addresses().broker)
-            .envs(self.esctl.iter().cloned())
-            .kill_on_drop(true)
-            .output()
-            .await?;
+        let mut esctl = self.stack.tool("esctl");
+        let output = esctl.args(["-o", "json"]).args(arguments).output().await?;
         let (out, err) = (String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?);
         anyhow::ensure!(output.status.success(), "esctl {arguments:?}: {err}");
         serde_json::from_str(&out).with_context(|| format!("esctl {arguments:?} printed {out:?}"))
@@ -280,15 +265,9 @@ fn both(addresses: &Addresses) -> Detours {
     Detours { engine: to_all(&addresses.engine), broker: to_all(&addresses.broker) }
 }
 
-/// What the plan has for `esctl`.
-fn of_esctl(plan: &Plan) -> Vec<(String, String)> {
-    let meant = plan.env_of.iter().filter(|(whom, ..)| *whom == Whom::Program("esctl"));
-    meant.map(|(_, name, value)| (name.clone(), value.clone())).collect()
-}
-
 /// Free ports, folders, and proxies if there are to be any.
 async fn prepare(folder: &TempDir, plan: Plan) -> anyhow::Result<(StackOptions, Hops)> {
-    let mut addresses = Addresses::free(plan.replicas)?;
+    let mut addresses = Addresses::free(&PLATFORM, &plan.replicas)?;
     if let Some(kafka) = &plan.kafka {
         addresses.broker = kafka.plain();
     }
@@ -298,14 +277,12 @@ async fn prepare(folder: &TempDir, plan: Plan) -> anyhow::Result<(StackOptions, 
     let mut env = plan.env;
     env.push(("TEST_POISON".to_owned(), poison.display().to_string()));
     let options = StackOptions {
-        data_dir: folder.path().to_owned(),
-        addresses,
-        output: Output::new(&folder.path().join("logs"), false)?,
         env,
         env_of: plan.env_of,
         engine: plan.engine,
         detours,
         broker: plan.kafka.as_ref().map(Kafka::program).transpose()?,
+        ..StackOptions::new(folder.path(), addresses, false)?
     };
     Ok((options, hops))
 }

@@ -5,10 +5,10 @@
 use crate::settings::Settings;
 use anyhow::bail;
 use clap::Args;
-use dev_stack::demo::{self, Doors, Narrator};
-use dev_stack::http::HttpClient;
-use dev_stack::{bench, wait_for};
+use dev_stack::{bench, demo};
 use hyper::Uri;
+use local_stack::http::HttpClient;
+use local_stack::{Doors, Narrator, wait_for};
 use runtime::tls::{CertificateFault, TlsFault};
 use std::error::Error;
 use std::time::Duration;
@@ -55,6 +55,7 @@ impl Elsewhere {
             queries: self.query_api,
             scylla: settings.scylla,
             kafka: settings.kafka,
+            topics: domain::AGGREGATES.topics(),
             is_shared: true,
         })
     }

@@ -7,6 +7,7 @@ mod up;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use elsewhere::Elsewhere;
+use local_stack::broker;
 use runtime::config::{ConfigArguments, Loaded};
 use settings::Settings;
 use std::path::PathBuf;
@@ -65,14 +66,7 @@ enum Command {
         elsewhere: Elsewhere,
     },
     /// Run the embedded broker: what the stack starts as a child.
-    Broker {
-        /// `127.0.0.1:port`
-        #[arg(long, default_value = "127.0.0.1:9092")]
-        listen: std::net::SocketAddrV4,
-        /// The file to keep records in.
-        #[arg(long)]
-        database: PathBuf,
-    },
+    Broker(broker::Arguments),
 }
 
 /// The configuration of this program as it was when it was compiled.
@@ -84,24 +78,13 @@ fn main() -> ExitCode {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let result = runtime.context("start the runtime").and_then(|runtime| {
-        let result = runtime.block_on(run(arguments, loaded));
-        // A thread that reads standard input may never return.
-        runtime.shutdown_background();
-        result
-    });
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("dev-stack: {}", runtime::chain(error.as_ref()));
-            ExitCode::FAILURE
-        }
-    }
+    local_stack::run("dev-stack", run(arguments, loaded))
 }
 
 async fn run(arguments: Arguments, loaded: Loaded<Settings>) -> anyhow::Result<()> {
     let Loaded { shell, config: settings, .. } = loaded;
+    let place =
+        up::Place { data_dir: arguments.data_dir, keyspace: settings.scylla.keyspace.clone() };
     // The log is of the clients of a system elsewhere: the children of a stack have their own.
     let doors = |elsewhere: Elsewhere| {
         runtime::end_at_signals().context("listen for signals")?;
@@ -109,18 +92,18 @@ async fn run(arguments: Arguments, loaded: Loaded<Settings>) -> anyhow::Result<(
         elsewhere.doors(settings)
     };
     match arguments.command {
-        None => up::up(arguments.data_dir).await,
-        Some(Command::Demo { json, elsewhere: None }) => up::demo(arguments.data_dir, json).await,
+        None => up::up(&place).await,
+        Some(Command::Demo { json, elsewhere: None }) => up::demo(&place, json).await,
         Some(Command::Demo { json, elsewhere: Some(elsewhere) }) => {
             elsewhere::demo(&doors(elsewhere)?, json).await
         }
         Some(Command::Bench { json, seconds, idle_seconds }) => {
-            up::bench(arguments.data_dir, json, seconds, idle_seconds).await
+            up::bench(&place, json, seconds, idle_seconds).await
         }
         Some(Command::Load { json, rate, seconds, elsewhere }) => {
             elsewhere::load(doors(elsewhere)?, json, rate, Duration::from_secs(seconds)).await
         }
-        Some(Command::Broker { listen, database }) => up::broker(listen.into(), &database).await,
+        Some(Command::Broker(arguments)) => broker::until_told(arguments).await,
     }
 }
 

@@ -12,7 +12,7 @@ pub struct CqlError {
     pub message: String,
 }
 
-/// The kinds of error that the server sends; section C.7 of the contract has the codes.
+/// The kinds of error that the server sends. Their codes are those of the native protocol, version 4, section 9.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ErrorKind {
     /// 0x0000

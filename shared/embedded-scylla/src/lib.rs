@@ -16,6 +16,7 @@
 
 pub mod ast;
 pub mod cdc;
+pub mod cli;
 mod ddl;
 mod describe;
 pub mod engine;

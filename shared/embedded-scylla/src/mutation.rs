@@ -1,6 +1,6 @@
 //! A change of one partition, and the rows that reads give back.
 //!
-//! Merging is commutative and idempotent (contract F.1): any order of the same changes gives the
+//! Merging is commutative and idempotent: any order of the same changes gives the
 //! same rows.
 
 pub(crate) mod merge;
@@ -88,8 +88,7 @@ pub struct RangeTombstone {
     pub tombstone: Tombstone,
 }
 
-/// All changes of one partition of one table by one request: what a batch merges into (contract
-/// E.2), and what CDC looks at.
+/// All changes of one partition of one table by one request: what a batch merges into, and what CDC looks at.
 #[derive(Debug, Clone)]
 pub struct Mutation {
     /// The table.
@@ -228,7 +227,7 @@ impl Mutation {
         merge::newer(&mut self.tombstone, tombstone);
     }
 
-    /// Adds another change of the same partition of the same table (contract E.2).
+    /// Adds another change of the same partition of the same table.
     pub fn merge(&mut self, other: Self) {
         debug_assert!(self.table.id == other.table.id && self.key == other.key);
         if let Some(tombstone) = other.tombstone {

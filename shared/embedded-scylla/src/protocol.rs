@@ -4,7 +4,7 @@ use crate::schema::CqlType;
 use bytes::Bytes;
 use std::sync::Arc;
 
-/// Consistency levels by their wire codes (contract A.1).
+/// Consistency levels by their wire codes.
 pub mod consistency {
     #![expect(missing_docs, reason = "the names are the protocol's own")]
     pub const ANY: u16 = 0;
@@ -49,7 +49,7 @@ pub enum Value {
     Bytes(Bytes),
 }
 
-/// The parameters of QUERY and EXECUTE (contract C.1).
+/// The parameters of QUERY and EXECUTE.
 #[derive(Debug, Clone)]
 pub struct QueryParams {
     /// Wire code.

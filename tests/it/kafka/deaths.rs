@@ -1,8 +1,8 @@
 //! What is promised of topics, on a broker that is killed again and again.
 
 use crate::certificates::Folder;
-use dev_stack::{Process, Whom};
 use harness::{Kafka, Plan, Steady, World};
+use local_stack::{Process, Whom};
 use std::time::Duration;
 
 const CLIENTS: usize = 4;

@@ -5,12 +5,13 @@ use super::{Guarded, USER, one_file};
 use crate::certificates::Authority;
 use crate::demo::{elsewhere, reported};
 use anyhow::{Context, ensure};
-use dev_stack::{Process, Signal, Whom, wait_for};
+use harness::names::OUTBOX_RELAY;
 use harness::{Plan, Steady, World};
+use local_stack::{Process, Signal, Whom, wait_for};
 use serde_json::json;
 use std::time::Duration;
 
-const RELAY: Process = Process::OutboxRelay(0);
+const RELAY: Process = Process::Worker(OUTBOX_RELAY, 0);
 const SOON: Duration = Duration::from_secs(60);
 
 /// The relay comes with a password, the retrier with a certificate, and `esctl` with a password by another

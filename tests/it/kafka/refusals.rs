@@ -6,7 +6,6 @@ use harness::binaries;
 use messaging::{KafkaConfig, Publisher, PublisherConfig, SaslMechanism, TopicReader};
 use serde_json::json;
 use std::time::Duration;
-use tokio::process::Command;
 
 /// Long enough for a busy machine; who is let in does not wait for it.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -143,7 +142,9 @@ async fn who_is_refused_by_a_real_broker_is_told_which_key_to_look_at() -> anyho
 #[tokio::test(flavor = "multi_thread")]
 async fn files_that_cannot_be_used_end_a_process_at_once() -> anyhow::Result<()> {
     for program in ["outbox-relay", "dlq-retrier"] {
-        let output = Command::new(binaries().await?.path(program))
+        let output = binaries()
+            .await?
+            .command(program)
             .env("APP__ADMIN__LISTEN", "127.0.0.1:0")
             .env("APP__KAFKA__TLS", "true")
             .env("APP__KAFKA__TLS_CA_FILE", "/nowhere")

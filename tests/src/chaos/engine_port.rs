@@ -1,8 +1,8 @@
 //! The engine's test port.
 
 use anyhow::{Context, ensure};
-use dev_stack::http::HttpClient;
 use hyper::Method;
+use local_stack::http::HttpClient;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;

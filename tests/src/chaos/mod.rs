@@ -29,13 +29,14 @@ use crate::check::{Evidence, Heal, Sample, judge};
 use crate::dump::Dump;
 use crate::history::{History, Recorder};
 use crate::hops::Hop;
+use crate::names::{COMMAND_API, QUERY_API};
 use crate::world::World;
 use anyhow::{Context, anyhow};
 use board::Board;
 use clients::{Client, Doors};
-use dev_stack::http::HttpClient;
-use dev_stack::{Binaries, Process};
 use futures::future::join_all;
+use local_stack::http::HttpClient;
+use local_stack::{Process, Programs};
 use nemesis::Nemesis;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -48,18 +49,18 @@ const CLIENT_TIMEOUT: Duration = Duration::from_secs(4);
 const PATIENT_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Runs, and judges. Errs when the run could not be made; what it found wrong is in the report.
-pub async fn run(binaries: &Binaries, options: &ChaosOptions) -> anyhow::Result<Report> {
+pub async fn run(programs: &Programs, options: &ChaosOptions) -> anyhow::Result<Report> {
     let torture = async |scene: &Scene<'_>| {
         torture(&scene.nemesis, &scene.doors, options).await;
         Ok(())
     };
-    perform(binaries, options, torture).await
+    perform(programs, options, torture).await
 }
 
 /// The same with a script in the place of clients and nemesis: what happens is written down step by
 /// step, and nothing is left to chance. Errs also when a step cannot be made.
 pub async fn run_script(
-    binaries: &Binaries,
+    programs: &Programs,
     options: &ChaosOptions,
     script: impl AsyncFnOnce(&Scene<'_>) -> anyhow::Result<()>,
 ) -> anyhow::Result<Report> {
@@ -67,15 +68,15 @@ pub async fn run_script(
         script(scene).await.context("the script")?;
         scene.note_rules().await
     };
-    perform(binaries, options, script).await
+    perform(programs, options, script).await
 }
 
 async fn perform(
-    binaries: &Binaries,
+    programs: &Programs,
     options: &ChaosOptions,
     act: impl AsyncFnOnce(&Scene<'_>) -> anyhow::Result<()>,
 ) -> anyhow::Result<Report> {
-    let world = World::start_with(binaries, options.plan()).await?;
+    let world = World::start_with(programs, options.plan()).await?;
     let recorder = Recorder::new(options.seed);
     let session = world.session().await?;
     let nemesis = Nemesis::new(&world, &session, recorder.clone())?;
@@ -137,7 +138,7 @@ fn conclude(world: &World, options: &ChaosOptions, found: Found<'_>) -> anyhow::
         disagreements: Some(disagreements),
         samples,
         heal,
-        writers: Some(options.replicas.command_apis),
+        writers: Some(options.replicas.count(COMMAND_API)),
     };
     let verdicts = judge(&evidence);
     let mut report = Report::new(history, options.schedule.len(), heal, verdicts);
@@ -183,13 +184,13 @@ fn doors(world: &World, recorder: Recorder, timeout: Duration) -> anyhow::Result
         let proxy = world.hops.get(Hop::FromClients(process));
         proxy.map(|proxy| format!("http://{}", proxy.address())).context("a proxy for clients")
     };
-    let replicas = world.stack.addresses().command_apis.len();
+    let replicas = world.stack.addresses().replicas(COMMAND_API);
     Ok(Doors {
         http: HttpClient::with_timeout(timeout),
         commands: (0..replicas)
-            .map(|replica| url(Process::CommandApi(replica)))
+            .map(|replica| url(Process::Worker(COMMAND_API, replica)))
             .collect::<anyhow::Result<_>>()?,
-        queries: url(Process::QueryApi)?,
+        queries: url(Process::Worker(QUERY_API, 0))?,
         recorder,
     })
 }

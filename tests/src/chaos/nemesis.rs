@@ -9,8 +9,8 @@ use crate::hops::Hop;
 use crate::proxy::Mode;
 use crate::world::World;
 use anyhow::Context;
-use dev_stack::{Process, Signal};
 use futures::future::join_all;
+use local_stack::{Process, Signal};
 use scylla::client::session::Session;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -219,7 +219,7 @@ impl<'a> Nemesis<'a> {
         stack.may_end(Process::Engine)?;
         // It dies instead of answering.
         let told = self.port.post("/power-cut", how).await;
-        let dead = dev_stack::wait_for("the engine to die", STOP_WITHIN, || async {
+        let dead = local_stack::wait_for("the engine to die", STOP_WITHIN, || async {
             match stack.pid(Process::Engine) {
                 Some(pid) if pid == before => Err(format!("{told:?}")),
                 _ => Ok(()),

@@ -1,8 +1,9 @@
 //! What a run is made of.
 
 use super::schedule::{Timed, schedule};
+use crate::names::{COMMAND_API, OUTBOX_RELAY, PROJECTION_WORKER};
 use crate::world::Plan;
-use dev_stack::{Replicas, Whom};
+use local_stack::{Replicas, Whom};
 use std::time::Duration;
 
 /// What all runs have in common: intervals so short that a minute holds many of them.
@@ -82,11 +83,11 @@ pub struct ChaosOptions {
 impl ChaosOptions {
     /// Faults of all kinds for so long. Needs programs with their test hooks, which poison events.
     pub fn full(seed: u64, duration: Duration) -> Self {
-        let replicas = Replicas { command_apis: 2, projection_workers: 2, outbox_relays: 2 };
+        let replicas = Replicas::of([(COMMAND_API, 2), (PROJECTION_WORKER, 2), (OUTBOX_RELAY, 2)]);
         Self {
             seed,
             duration,
-            schedule: schedule(seed, replicas, duration),
+            schedule: schedule(seed, &replicas, duration),
             replicas,
             clients: 52,
             pause: Duration::from_millis(45),
@@ -116,7 +117,7 @@ impl ChaosOptions {
             (Whom::Program(program), (*name).to_owned(), (*value).to_owned())
         });
         Plan {
-            replicas: self.replicas,
+            replicas: self.replicas.clone(),
             env_of: settings.chain(self.env.iter().cloned()).collect(),
             proxied: true,
             alone: self.alone,

@@ -1,6 +1,6 @@
 //! Asks until it is answered: what is refused for the moment says nothing, and a slow machine refuses more.
 
-use dev_stack::http::Answer;
+use local_stack::http::Answer;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 

@@ -17,7 +17,7 @@ use crate::overload::resident_mib;
 use crate::proxy::Mode;
 use crate::world::World;
 use anyhow::{Context, ensure};
-use dev_stack::{Process, Signal, wait_for};
+use local_stack::{Process, Signal, wait_for};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use scylla::client::session::Session;

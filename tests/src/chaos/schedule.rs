@@ -2,8 +2,9 @@
 
 use super::poison::{Poison, PoisonEffect, Poisoned};
 use crate::hops::Hop;
+use crate::names::{COMMAND_API, OUTBOX_RELAY, PROJECTION_WORKER};
 use crate::proxy::Mode;
-use dev_stack::{Process, Replicas};
+use local_stack::{PLATFORM, Process, Replicas, Store};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
@@ -14,6 +15,11 @@ use std::time::Duration;
 /// clocks differ.
 const LOG_DELAY_MS_MAX: u64 = 1_400;
 const SKEW_MS_MAX: i64 = 1_400;
+
+/// How often processes of a name are chosen, in proportion: those with more to lose more often.
+const WEIGHTS: [(&str, u32); 3] = [(COMMAND_API, 48), (PROJECTION_WORKER, 36), (OUTBOX_RELAY, 24)];
+/// The same of every other name.
+const WEIGHT: u32 = 12;
 
 /// One fault.
 #[derive(Debug, Clone, PartialEq)]
@@ -89,15 +95,16 @@ pub struct Timed {
 /// Chooses strikes.
 struct Chooser {
     random: StdRng,
-    replicas: Replicas,
+    workers: Vec<(Process, u32)>,
     schedule: Vec<Timed>,
     length: Duration,
 }
 
 /// Strikes of all kinds for a torture of this length.
-pub fn schedule(seed: u64, replicas: Replicas, length: Duration) -> Vec<Timed> {
+pub fn schedule(seed: u64, replicas: &Replicas, length: Duration) -> Vec<Timed> {
     let random = StdRng::seed_from_u64(seed ^ 0x6e65_6d65_7369_7321);
-    let mut chooser = Chooser { random, replicas, schedule: Vec::new(), length };
+    let workers = workers(replicas);
+    let mut chooser = Chooser { random, workers, schedule: Vec::new(), length };
     chooser.track(0, 1_500..3_500, Chooser::death_of_a_worker);
     chooser.track(1, 2_500..5_000, Chooser::absence_of_a_worker);
     chooser.track(2, 5_000..9_000, Chooser::trouble_of_a_store);
@@ -107,6 +114,19 @@ pub fn schedule(seed: u64, replicas: Replicas, length: Duration) -> Vec<Timed> {
     chooser.track(6, 8_000..16_000, Chooser::bad_event);
     chooser.schedule.sort_by_key(|timed| timed.at);
     chooser.schedule
+}
+
+/// How often each process is chosen; the replicas of a name share its weight.
+fn workers(replicas: &Replicas) -> Vec<(Process, u32)> {
+    let mut workers = Vec::new();
+    for entry in PLATFORM.workers() {
+        let of_name = WEIGHTS.iter().find(|(name, _)| *name == entry.name);
+        let weight = of_name.map_or(WEIGHT, |(_, weight)| *weight);
+        let count = replicas.count(&entry.name);
+        let each = u32::try_from(count).map_or(0, |count| weight / count.max(1));
+        workers.extend((0..count).map(|replica| (Process::Worker(&entry.name, replica), each)));
+    }
+    workers
 }
 
 impl Chooser {
@@ -133,15 +153,8 @@ impl Chooser {
     }
 
     fn worker(&mut self) -> Process {
-        let Replicas { command_apis, projection_workers, outbox_relays } = self.replicas;
-        let random = &mut self.random;
-        match random.random_range(0..11) {
-            0..=3 => Process::CommandApi(random.random_range(0..command_apis)),
-            4..=6 => Process::ProjectionWorker(random.random_range(0..projection_workers)),
-            7..=8 => Process::OutboxRelay(random.random_range(0..outbox_relays)),
-            9 => Process::DlqRetrier,
-            _ => Process::QueryApi,
-        }
+        let chosen = self.workers.choose_weighted(&mut self.random, |(_, weight)| *weight);
+        chosen.expect("some process has a weight").0
     }
 
     fn death_of_a_worker(&mut self) -> Strike {
@@ -172,9 +185,12 @@ impl Chooser {
 
     fn bad_hop(&mut self) -> Strike {
         let worker = self.worker();
-        let hop = match (worker, self.random.random_range(0..3)) {
-            (Process::OutboxRelay(_) | Process::DlqRetrier, 0 | 1) => Hop::ToBroker(worker),
-            (Process::CommandApi(_) | Process::QueryApi, 0) => Hop::FromClients(worker),
+        let entry = PLATFORM.entry_of(worker);
+        let publishes = entry.is_some_and(|entry| entry.needs(Store::Kafka));
+        let serves = entry.is_some_and(|entry| entry.ports.http.is_some());
+        let hop = match self.random.random_range(0..3) {
+            0 | 1 if publishes => Hop::ToBroker(worker),
+            0 if serves => Hop::FromClients(worker),
             _ => Hop::ToEngine(worker),
         };
         let slow = self.ms(5..150);
@@ -282,7 +298,7 @@ mod tests {
 
     #[test]
     fn a_seed_always_gives_the_same_strikes_and_another_gives_others() {
-        let replicas = Replicas { command_apis: 2, ..Replicas::default() };
+        let replicas = &Replicas::of([(COMMAND_API, 2)]);
         let minute = Duration::from_secs(60);
         assert_eq!(schedule(7, replicas, minute), schedule(7, replicas, minute));
         assert_ne!(schedule(7, replicas, minute), schedule(8, replicas, minute));
@@ -291,7 +307,7 @@ mod tests {
     #[test]
     fn a_minute_has_kills_and_faults_of_many_kinds() {
         for seed in 0..50 {
-            let strikes = schedule(seed, Replicas::default(), Duration::from_secs(60));
+            let strikes = schedule(seed, &Replicas::default(), Duration::from_secs(60));
             let kinds: BTreeSet<String> = strikes.iter().map(|timed| timed.strike.kind()).collect();
             let kills = strikes.iter().filter(|timed| timed.strike.kills()).count();
             assert!(strikes.len() >= 100, "{} strikes of seed {seed}", strikes.len());

@@ -5,6 +5,7 @@ use super::scene::Scene;
 use crate::check::{Evidence, Heal, Verdict, judge};
 use crate::dump::{Dump, Topics};
 use crate::history::{History, Reply};
+use crate::names::COMMAND_API;
 use anyhow::Context;
 use futures::{StreamExt, TryStreamExt, stream};
 use std::time::Duration;
@@ -48,7 +49,7 @@ pub(super) async fn settle(
         Ok(Err(error)) => Some(format!("{error:#}")),
         Err(_) => Some("commands are still unsettled, or processes not ready".to_owned()),
     };
-    let writers = scene.world.stack.addresses().command_apis.len();
+    let writers = scene.world.stack.addresses().replicas(COMMAND_API);
     let mut topics = match topics {
         Some(topics) => topics,
         None => Topics::open(broker).await.context("read the topics")?,

@@ -1,7 +1,6 @@
 //! What the topics hold.
 
 use anyhow::Context;
-use dev_stack::demo::TOPICS;
 use messaging::{KafkaConfig, ReceivedMessage, TopicReader};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -31,7 +30,7 @@ impl Topics {
     pub async fn open(broker: &str) -> anyhow::Result<Self> {
         let kafka = KafkaConfig::open(vec![broker.to_owned()]);
         let reader = tokio::task::spawn_blocking(move || {
-            TopicReader::from_beginning(&kafka, &TOPICS, METADATA)
+            TopicReader::from_beginning(&kafka, &domain::AGGREGATES.topics(), METADATA)
         })
         .await??;
         Ok(Self { reader, records: Vec::new(), seen: BTreeSet::new() })

@@ -1,10 +1,10 @@
 //! Commands at a fixed rate, and as many as go.
 
-use crate::demo::{Committed, Doors, Hops, create_order, items};
-use crate::http::HttpClient;
-use crate::wait::wait_for;
+use crate::demo::{create_order, items};
 use anyhow::{Context, ensure};
 use hyper::Method;
+use local_stack::http::HttpClient;
+use local_stack::{Committed, Doors, Hops, wait_for};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};

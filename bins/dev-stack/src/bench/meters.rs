@@ -1,8 +1,8 @@
 //! What the kernel and the engine count.
 
-use crate::http::HttpClient;
-use crate::stack::{Process, Stack};
 use anyhow::Context;
+use local_stack::http::HttpClient;
+use local_stack::{Process, Stack};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 

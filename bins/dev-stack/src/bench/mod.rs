@@ -11,9 +11,9 @@ mod report;
 
 pub use report::{BenchReport, Latencies, Percentiles};
 
-use crate::demo::{Doors, Hops};
-use crate::stack::Stack;
+use crate::demo;
 use load::Load;
+use local_stack::{Doors, Hops, Stack};
 use meters::Meters;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,7 +44,7 @@ const WARM_UP_SECONDS: u64 = 3;
 
 /// Runs all phases against a stack of which nobody else asks anything.
 pub async fn run(stack: &Stack, plan: Plan) -> anyhow::Result<BenchReport> {
-    let doors = Doors::from(stack.addresses());
+    let doors = demo::doors(stack);
     let hops = Arc::new(Hops::open(&doors).await?);
     let meters = Meters::new(stack);
     let load = Load::new(doors, Arc::clone(&hops));

@@ -5,119 +5,82 @@
 //! must answer twice the same. [`run`] verifies each hop and fails at the first that is not as it
 //! should be.
 
-mod hops;
 mod lifecycle;
-mod report;
-mod topics;
 
-pub use hops::{Committed, Hops, Seen};
 pub use lifecycle::{Customer, Order, create_order, items};
-pub use report::{DemoReport, Narrator, StepReport, Totals};
-pub use topics::{Arrival, TOPICS, TopicFollower};
 
-use crate::http::HttpClient;
-use crate::stack::Addresses;
-use crate::wait::wait_for;
 use anyhow::{Context, ensure};
 use hyper::StatusCode;
 use lifecycle::Lifecycle;
-use messaging::KafkaConfig;
-use runtime::ScyllaConfig;
+use local_stack::{Doors, Narrator, Stack, Story, StoryReport, wait_for};
+use serde::Serialize;
 use serde_json::Value;
 use std::time::Duration;
-
-/// The keyspace that the stack's configuration names.
-pub const KEYSPACE: &str = "event_platform";
-
-/// Where a running system is entered, and where its stores are looked into.
-#[derive(Debug, Clone)]
-pub struct Doors {
-    /// Base URL of `command-api`.
-    pub commands: String,
-    /// Base URL of `query-api`.
-    pub queries: String,
-    /// Speaks to both as they demand it.
-    pub http: HttpClient,
-    /// The database.
-    pub scylla: ScyllaConfig,
-    /// The broker.
-    pub kafka: KafkaConfig,
-    /// Others use the system too, and have: only what comes from now on is looked at.
-    pub is_shared: bool,
-}
-
-impl From<&Addresses> for Doors {
-    fn from(addresses: &Addresses) -> Self {
-        Self {
-            commands: addresses.command_url(),
-            queries: addresses.query_url(),
-            http: HttpClient::default(),
-            scylla: ScyllaConfig::at(&addresses.engine),
-            kafka: KafkaConfig::open(vec![addresses.broker.clone()]),
-            is_shared: false,
-        }
-    }
-}
 
 /// How long the last event may take to show everywhere.
 const LIMIT: Duration = Duration::from_secs(15);
 
+/// The last line of `demo --json`.
+#[derive(Debug, Serialize)]
+pub struct DemoReport {
+    /// What the story came to.
+    #[serde(flatten)]
+    pub story: StoryReport,
+    /// The delivered order, as the read model shows it.
+    pub order: Value,
+}
+
+/// The doors of a stack of the shop's.
+pub fn doors(stack: &Stack) -> Doors {
+    Doors::of(stack, domain::AGGREGATES)
+}
+
 /// Runs the demo against a running system.
 pub async fn run(doors: &Doors, narrator: &Narrator) -> anyhow::Result<DemoReport> {
-    let hops = Hops::open(doors).await.context("open the stores for looking")?;
-    let lifecycle = Lifecycle::new(doors, &hops, narrator);
+    let mut lifecycle = Lifecycle { story: Story::open(doors, *narrator).await? };
     let customer = lifecycle.customer().await?;
     let order = lifecycle.order(&customer).await?;
     lifecycle.refusals(&order).await?;
     let cancelled = lifecycle.cancelled_order(&customer).await?;
-
-    let steps = lifecycle.into_steps();
-    let order_view = hop_totals(doors, &hops, &order, &cancelled, &customer).await?;
-    let totals = Totals::of(&steps);
-    let report = DemoReport {
-        ok: true,
-        topic_events: hops.topics().len(),
-        order: order_view,
-        totals,
-        steps,
-    };
-    narrator.finish(&report);
-    Ok(report)
+    let story = lifecycle.story;
+    are_listed(doors, &order, &cancelled, &customer).await?;
+    let order = shown(doors, &order).await?;
+    ensure!(!story.hops().topics().is_empty(), "nothing reached the topics");
+    Ok(DemoReport { story: story.finish(), order })
 }
 
-/// What the read models say of everything the demo did, after the last step.
-async fn hop_totals(
+/// Waits until the lists have what the demo did.
+async fn are_listed(
     doors: &Doors,
-    hops: &Hops,
     order: &Order,
     cancelled: &Order,
     customer: &Customer,
-) -> anyhow::Result<Value> {
-    let (http, url) = (doors.http.clone(), doors.queries.clone());
-    let listed = |path: String, wanted: Vec<String>| {
-        let (http, url) = (http.clone(), url.clone());
-        async move {
-            wait_for(&format!("{path} to list {wanted:?}"), LIMIT, || async {
-                let answer = http.get(&format!("{url}{path}")).await.map_err(|e| e.to_string())?;
-                let text = answer.body.to_string();
-                let all = wanted.iter().all(|id| text.contains(id.as_str()));
-                if answer.status == StatusCode::OK && all { Ok(()) } else { Err(text) }
-            })
-            .await
-        }
-    };
-    let (order_id, cancelled_id) = (order.id.to_string(), cancelled.id.to_string());
-    listed(
-        format!("/v1/customers/{}/orders", customer.id),
-        vec![order_id.clone(), cancelled_id.clone()],
-    )
-    .await?;
-    listed("/v1/orders?status=delivered".to_owned(), vec![order_id.clone()]).await?;
-    listed("/v1/orders?status=cancelled".to_owned(), vec![cancelled_id]).await?;
-    let view = http.get(&format!("{url}/v1/orders/{order_id}")).await?;
+) -> anyhow::Result<()> {
+    let (order, cancelled) = (order.id.to_string(), cancelled.id.to_string());
+    for (path, wanted) in [
+        (format!("/v1/customers/{}/orders", customer.id), vec![&order, &cancelled]),
+        ("/v1/orders?status=delivered".to_owned(), vec![&order]),
+        ("/v1/orders?status=cancelled".to_owned(), vec![&cancelled]),
+    ] {
+        let url = format!("{}{path}", doors.queries);
+        wait_for(&format!("{path} to list {wanted:?}"), LIMIT, || async {
+            let answer = doors.http.get(&url).await.map_err(|error| format!("{error:#}"))?;
+            let text = answer.body.to_string();
+            let all = wanted.iter().all(|id| text.contains(id.as_str()));
+            if answer.status == StatusCode::OK && all { Ok(()) } else { Err(text) }
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+/// What the read model and the history say of the delivered order.
+async fn shown(doors: &Doors, order: &Order) -> anyhow::Result<Value> {
+    let url = format!("{}/v1/orders/{}", doors.queries, order.id);
+    let view = doors.http.get(&url).await?;
     ensure!(view.status == StatusCode::OK, "the order's read model: {}", view.body);
     ensure!(view.text("status") == Some("delivered"), "the order is not delivered: {}", view.body);
-    let events = http.get(&format!("{url}/v1/orders/{order_id}/events")).await?;
+    let events = doors.http.get(&format!("{url}/events")).await?;
     let history = events.body.get("events").and_then(Value::as_array).context("its history")?;
     ensure!(
         history.len() as u64 == order.version,
@@ -125,6 +88,5 @@ async fn hop_totals(
         history.len(),
         order.version
     );
-    ensure!(!hops.topics().is_empty(), "nothing reached the topics");
     Ok(view.body)
 }

@@ -1,5 +1,5 @@
 //! From a partition's change to groups of log rows: one group per write timestamp, its rows in
-//! ScyllaDB's order (contract G.3, G.5).
+//! ScyllaDB's order.
 
 use crate::mutation::{Cell, ClusteringKey, Mutation, RangeTombstone, RowChange};
 use crate::schema::{ColumnId, Table};

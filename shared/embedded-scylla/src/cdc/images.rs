@@ -1,4 +1,4 @@
-//! Images: a group's rows as they were before and are after it (contract G.6).
+//! Images: a group's rows as they were before and are after it.
 
 use super::changes::{Entry, Group, Place, operation};
 use crate::error::Result;

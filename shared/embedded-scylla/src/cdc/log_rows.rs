@@ -1,4 +1,4 @@
-//! Log rows as cells of the log table (contract G.3, G.4).
+//! Log rows as cells of the log table.
 
 use super::changes::{Entry, Place, operation};
 use super::generation::StreamId;

@@ -1,4 +1,4 @@
-//! The schema of a log table (contract G.2).
+//! The schema of a log table.
 
 use crate::schema::{CdcOptions, Column, ColumnId, ColumnKind, CqlType, Partitioner, Table};
 use std::collections::BTreeMap;

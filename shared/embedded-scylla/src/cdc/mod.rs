@@ -1,4 +1,4 @@
-//! Change data capture (contract G and H): the log table of a base table, its rows, and the
+//! Change data capture: the log table of a base table, its rows, and the
 //! streams that they go to.
 //!
 //! A request's changes, merged per partition, come through [`augment`] inside its write job. For
@@ -41,7 +41,7 @@ use uuid::Uuid;
 /// without CDC are passed over. `mutations` are at most one per table and partition, and not yet
 /// applied.
 ///
-/// Refuses write timestamps too far in the past or future (contract G.8).
+/// Refuses write timestamps too far in the past or future.
 pub fn augment(context: &mut WriteContext<'_>, mutations: &[Mutation]) -> Result<Vec<Mutation>> {
     let mut logged = Vec::new();
     let mut stamps = Stamps::new(context);

@@ -1,4 +1,4 @@
-//! `WITH cdc = {…}` (contract G.1).
+//! `WITH cdc = {…}`.
 
 use crate::error::{CqlError, Result};
 use crate::schema::{CdcOptions, Preimage};

@@ -20,7 +20,7 @@ pub struct Prepared {
     planned: Planned,
 }
 
-/// The id of a statement (contract C.6).
+/// The id of a statement.
 pub(super) fn id(keyspace: Option<&str>, text: &str) -> Bytes {
     let mut hash = Md5::new();
     hash.update(keyspace.unwrap_or_default());

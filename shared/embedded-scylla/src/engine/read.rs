@@ -99,7 +99,7 @@ impl Engine {
         touched.await.map(drop)
     }
 
-    /// No commit after a log read may get a timestamp within what was read (contract I.7).
+    /// No commit after a log read may get a timestamp within what was read.
     async fn raise_floor(&self, bound: &BoundSelect, plan: &SelectPlan) {
         let is_time = plan.table.clustering().first().is_some_and(|c| c.ty == CqlType::Timeuuid);
         if let Some(upper) = bound.upper_bound().filter(|_| is_time)

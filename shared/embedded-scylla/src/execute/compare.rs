@@ -108,7 +108,7 @@ impl BoundComparison {
         }
     }
 
-    /// Whether a condition holds of the old row, with the null logic of LWT (contract D.3).
+    /// Whether a condition holds of the old row, with the null logic of LWT.
     pub(crate) fn holds(&self, old: Option<&RowView<'_>>) -> bool {
         let value = old.and_then(|old| old.value(self.column));
         match (&self.operands, self.operator) {

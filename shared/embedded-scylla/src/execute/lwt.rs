@@ -1,5 +1,5 @@
 //! Lightweight transactions: old rows read, conditions checked, all or nothing written, in one job
-//! on the commit thread (contract D).
+//! on the commit thread.
 
 use crate::error::{CqlError, Result};
 use crate::execute::modify::{BoundCondition, BoundModify, Target, apply, check_tables, mutations};
@@ -91,7 +91,7 @@ impl Lwt {
     }
 }
 
-/// What was read before the conditions are checked (contract D.2).
+/// What was read before the conditions are checked.
 struct OldState<'a> {
     table: &'a Table,
     key: &'a PartitionKey,

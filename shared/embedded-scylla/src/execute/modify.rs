@@ -222,7 +222,7 @@ fn target(plan: &ModifyPlan, bindings: &Bindings<'_>) -> Result<Target> {
     Ok(Target::Rows(rows.collect()))
 }
 
-/// The changes of one request, one mutation per table and partition (contract E.2).
+/// The changes of one request, one mutation per table and partition.
 #[derive(Default)]
 struct Changes {
     mutations: Vec<Mutation>,

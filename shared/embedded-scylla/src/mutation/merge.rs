@@ -1,4 +1,4 @@
-//! Which of two versions stays (contract F.1).
+//! Which of two versions stays.
 //!
 //! Every rule here is a total order over all that a version is made of, and merging takes the
 //! larger one: that is what makes it commutative, associative and idempotent.

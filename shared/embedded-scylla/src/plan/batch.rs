@@ -6,7 +6,7 @@ use crate::plan::modify::ModifyPlan;
 use crate::protocol::BatchKind;
 use std::sync::Arc;
 
-/// Checks the rules that do not depend on values (contract E.1). `has_timestamp`: the batch itself
+/// Checks the rules that do not depend on values. `has_timestamp`: the batch itself
 /// has `USING TIMESTAMP`.
 pub(crate) fn check(
     kind: BatchKind,

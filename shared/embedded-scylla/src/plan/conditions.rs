@@ -83,7 +83,7 @@ pub(crate) struct CasResult {
 }
 
 impl CasResult {
-    /// For these conditions; in a batch the key is always shown (contract D.1).
+    /// For these conditions; in a batch the key is always shown.
     pub(crate) fn new<'a>(
         table: &Table,
         conditions: impl Iterator<Item = &'a Condition>,

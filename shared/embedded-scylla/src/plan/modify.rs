@@ -224,7 +224,7 @@ impl ModifyPlan {
     }
 
     /// `(NOT) EXISTS` of a statement without clustering restriction, or a condition on statics:
-    /// a partition without live static cells counts as no row (contract D.2).
+    /// a partition without live static cells counts as no row.
     pub(crate) fn checks_only_statics(&self) -> bool {
         self.condition.as_ref().is_some_and(|condition| {
             condition.compares_only_statics() || (condition.is_existence() && self.static_row)

@@ -178,7 +178,7 @@ impl Storage {
 
     /// From now on no commit gets a timestamp below `micros` (at most 5 s ahead of the clock), and
     /// when this resolves every commit that already has one is in [`Storage::view`]: a log read up
-    /// to `micros` misses nothing (contract I.7). Take the view after it.
+    /// to `micros` misses nothing. Take the view after it.
     pub async fn raise_floor(&self, micros: i64) {
         let shared = &self.handle.shared;
         let highest = shared.clock.now_micros().saturating_add(FLOOR_AHEAD_MICROS);

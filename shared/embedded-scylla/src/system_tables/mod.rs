@@ -2,7 +2,7 @@
 //!
 //! | file | subject |
 //! | --- | --- |
-//! | `definitions` | their names and columns (contract B.3, H.1) |
+//! | `definitions` | their names and columns |
 //! | `node` | `system.*`, `system_distributed.*` |
 //! | `tablets` | `system.cdc_*` |
 //! | `schema` | `system_schema.*` |

@@ -1,4 +1,4 @@
-//! The streams of tables on tablets (contract H.5): each table has its own, one per tablet.
+//! The streams of tables on tablets: each table has its own, one per tablet.
 
 use super::VirtualReader;
 use super::rows::{bigint, row, text, tinyint};

@@ -1,4 +1,4 @@
-//! The order of values (contract F.5). Empty values come before any other.
+//! The order of values. Empty values come before any other.
 
 use super::collection::{decode_list, decode_map, decode_tuple};
 use super::number::{decimal_parts, varint_minimal};

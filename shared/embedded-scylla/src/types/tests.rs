@@ -1,4 +1,4 @@
-//! Test vectors of the contract and the words of refusals.
+//! Test vectors, taken from ScyllaDB's answers, and the words of refusals.
 
 use super::murmur3::{cdc_token, token};
 use super::{duration, timeuuid};
@@ -33,7 +33,7 @@ fn from_text(type_name: &str, text: &str) -> String {
 }
 
 #[test]
-fn tokens_are_those_of_the_contract() {
+fn tokens_are_those_that_scylladb_gives() {
     let text = |text: &'static str| vec![Bytes::from_static(text.as_bytes())];
     let int = |value: i32| Bytes::copy_from_slice(&value.to_be_bytes());
     let uuid: Uuid = "11111111-2222-3333-4444-555555555555".parse().expect("a uuid");
@@ -62,7 +62,7 @@ fn the_token_of_a_stream_id_is_its_first_half() {
 }
 
 #[test]
-fn timeuuids_are_those_of_the_contract() {
+fn timeuuids_are_those_that_scylladb_gives() {
     let micros = 1_700_000_000_123_456;
     let uuid = timeuuid::from_micros(micros, 0x8123_4567_89ab_cdef);
     assert_eq!(uuid.to_string(), "04c29680-833b-11ee-8123-456789abcdef");

@@ -140,7 +140,7 @@ async fn log(stand: &Stand) -> Vec<(Vec<u8>, i32)> {
     rows.rows::<(Vec<u8>, i32)>().expect("sound").map(|row| row.expect("sound")).collect()
 }
 
-/// The stream that the contract says: that of the tablet whose last token is at or behind this one.
+/// The stream where ScyllaDB puts a row: that of the tablet whose last token is at or behind this one.
 fn expected(streams: &[Vec<u8>], token_of_row: Token) -> &Vec<u8> {
     let of_tablet = streams.iter().find(|stream| token(stream) >= token_of_row.value());
     of_tablet.expect("the last tablet ends with the ring")

@@ -1,4 +1,4 @@
-//! The log of every kind of change: the worked examples of the contract (G.7) and what a real
+//! The log of every kind of change: worked examples, and what a real
 //! ScyllaDB logged (golden script 08).
 
 mod images;

@@ -1,4 +1,4 @@
-//! The worked examples of the contract, D.7, and what they leave open.
+//! Lightweight transactions: the usual cases of each condition, and the corners between them.
 
 use super::*;
 

@@ -1,5 +1,5 @@
 //! Any order of the same changes gives the same rows, and the rows are those of a naive model that
-//! keeps every version and looks at all of them (contract F.1).
+//! keeps every version and looks at all of them.
 
 use crate::mutation::{
     Cell, Expiry, Marker, Mutation, RangeTombstone, RowChange, Slice, Tombstone,

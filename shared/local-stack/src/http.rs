@@ -1,4 +1,4 @@
-//! A small HTTP client for the demo, the benchmark and the tests.
+//! A small HTTP client for stories, load and tests.
 
 mod connector;
 

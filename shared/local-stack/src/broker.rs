@@ -1,8 +1,12 @@
 //! The embedded broker: Tansu, which speaks the Kafka protocol, in a process of its own.
 
+use crate::run::{run, stop_signal};
 use anyhow::Context;
-use std::net::SocketAddr;
-use std::path::Path;
+use clap::Parser;
+use std::ffi::OsString;
+use std::net::{SocketAddr, SocketAddrV4};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use tansu_broker::broker::Broker;
 use tansu_broker::coordinator::group::administrator::Controller;
 use tansu_storage::StorageContainer;
@@ -14,10 +18,55 @@ use uuid::Uuid;
 const CLUSTER_ID: &str = "dev-stack";
 const NODE_ID: i32 = 111;
 
+/// The command line of the embedded broker.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// `127.0.0.1:port`
+    #[arg(long, default_value = "127.0.0.1:9092")]
+    listen: SocketAddrV4,
+    /// The file to keep records in.
+    #[arg(long)]
+    database: PathBuf,
+}
+
+/// The broker as a program: what a stack starts as a child. The first argument is the program's name.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    /// The embedded broker.
+    #[derive(Parser)]
+    #[command(version)]
+    struct Line {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+    let Line { arguments } = Line::parse_from(arguments);
+    run("broker", until_told(arguments))
+}
+
+/// Serves until a signal comes or the process that started this one is gone: its end of the standard
+/// input closes then, however it died.
+pub async fn until_told(arguments: Arguments) -> anyhow::Result<()> {
+    // A panic would end the one task that serves the storage, and every request after it would wait
+    // for ever; the process that started this one starts it again instead.
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::abort();
+    }));
+    let orphaned = async {
+        let mut nothing = tokio::io::sink();
+        tokio::io::copy(&mut tokio::io::stdin(), &mut nothing).await.map(drop)
+    };
+    tokio::select! {
+        served = serve(arguments.listen.into(), &arguments.database) => served,
+        signal = stop_signal() => signal,
+        read = orphaned => read.context("wait for the end of standard input"),
+    }
+}
+
 /// Serves at `listen` until dropped. Records live in `database`, a file. The broker's storage in
 /// memory is of no use: it gives an end of a partition before its last records when the last batch has
 /// several.
-pub async fn serve(listen: SocketAddr, database: &Path) -> anyhow::Result<()> {
+async fn serve(listen: SocketAddr, database: &Path) -> anyhow::Result<()> {
     let storage = database_url(database)?;
     let listener = format!("tcp://{listen}");
     let mut broker = Broker::<Controller<StorageContainer>, StorageContainer>::builder()

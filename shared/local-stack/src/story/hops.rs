@@ -17,7 +17,7 @@ use uuid::Uuid;
 /// As many partitions as ScyllaDB takes in one query.
 const STREAMS_PER_QUERY: usize = 100;
 
-/// How long one hop may take before the demo calls it broken.
+/// How long one hop may take before it counts as broken.
 const HOP_LIMIT: Duration = Duration::from_secs(15);
 
 /// The stores, opened for looking.
@@ -86,7 +86,8 @@ impl Hops {
             logged,
             streams,
             since: CqlTimestamp(i64::try_from(since)?),
-            topics: TopicFollower::start(doors.kafka.clone(), doors.is_shared).await?,
+            topics: TopicFollower::start(doors.kafka.clone(), &doors.topics, doors.is_shared)
+                .await?,
             http: doors.http.clone(),
             query_url: doors.queries.clone(),
         })
@@ -97,13 +98,13 @@ impl Hops {
         &self.topics
     }
 
-    /// Follows an event of a command that was answered. `resource` is the read model's path, for
-    /// example `orders`.
-    pub async fn follow(&self, resource: &str, event: Committed) -> anyhow::Result<Seen> {
-        let (event_type, cdc_time, (read_model, visible_at), arrival) = futures::try_join!(
+    /// Follows an event of a command that was answered. `read_model` is the path before the aggregate's id,
+    /// for example `/v1/orders`.
+    pub async fn follow(&self, read_model: &str, event: Committed) -> anyhow::Result<Seen> {
+        let (event_type, cdc_time, (row, visible_at), arrival) = futures::try_join!(
             self.event_stored(event),
             self.event_logged(event),
-            self.visible(resource, event),
+            self.visible(read_model, event),
             self.topics.arrival(event.event_id, HOP_LIMIT),
         )?;
         let since_answer =
@@ -111,7 +112,7 @@ impl Hops {
         Ok(Seen {
             event_type,
             cdc_time,
-            read_model,
+            read_model: row,
             read_model_ms: since_answer(visible_at),
             topic_ms: since_answer(arrival.at),
             arrival,
@@ -163,10 +164,10 @@ impl Hops {
 
     async fn visible(
         &self,
-        resource: &str,
+        read_model: &str,
         event: Committed,
     ) -> anyhow::Result<(serde_json::Value, Instant)> {
-        let url = format!("{}/v1/{resource}/{}", self.query_url, event.aggregate_id);
+        let url = format!("{}{read_model}/{}", self.query_url, event.aggregate_id);
         let found = wait_for("the read model to show the event", HOP_LIMIT, || async {
             let answer = self.http.get(&url).await.map_err(|error| format!("{error:#}"))?;
             match answer.version() {

@@ -2,58 +2,32 @@
 
 mod addresses;
 mod output;
+mod process;
 mod specs;
 
-pub use addresses::{Addresses, Replicas};
+pub use addresses::{Addresses, Listens, Replicas};
 pub use output::Output;
+pub use process::{COMMAND_API, Process, QUERY_API};
 
-use crate::binaries::Binaries;
-use crate::child::{Signal, Supervised, run_to_end};
+use crate::child::{ChildSpec, Signal, Supervised, run_to_end};
 use crate::http::HttpClient;
+use crate::programs::Programs;
 use crate::wait::wait_for;
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use futures::future::{join_all, select_all, try_join_all};
+use runtime::ScyllaConfig;
 use specs::Specs;
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::process::Command;
 
 /// How long a process may take until it listens or is ready.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
 /// How long a process may take to end; the workers have a grace period of 10 s.
 const END_WITHIN: Duration = Duration::from_secs(15);
-
-/// A process of the stack.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "the names are those of the processes")]
-pub enum Process {
-    Engine,
-    Broker,
-    /// By replica, from 0.
-    CommandApi(usize),
-    ProjectionWorker(usize),
-    OutboxRelay(usize),
-    DlqRetrier,
-    QueryApi,
-}
-
-impl Process {
-    /// The process's name; replicas after the first carry a number.
-    pub fn name(self) -> String {
-        let (name, replica) = match self {
-            Self::Engine => ("embedded-scylla", 0),
-            Self::Broker => ("broker", 0),
-            Self::CommandApi(replica) => ("command-api", replica),
-            Self::ProjectionWorker(replica) => ("projection-worker", replica),
-            Self::OutboxRelay(replica) => ("outbox-relay", replica),
-            Self::DlqRetrier => ("dlq-retrier", 0),
-            Self::QueryApi => ("query-api", 0),
-        };
-        if replica == 0 { name.to_owned() } else { format!("{name}-{}", replica + 1) }
-    }
-}
 
 /// Ends a child orderly; one that does not end is killed, and that is an error.
 async fn end(child: &Supervised) -> anyhow::Result<()> {
@@ -66,6 +40,9 @@ async fn end(child: &Supervised) -> anyhow::Result<()> {
     }
 }
 
+/// The tool that makes the schema and the topics, and verifies what the stores hold.
+const ESCTL: &str = "esctl";
+
 /// What a stack is made of.
 #[derive(Debug, Clone)]
 pub struct StackOptions {
@@ -73,6 +50,8 @@ pub struct StackOptions {
     pub data_dir: PathBuf,
     /// Where everything listens.
     pub addresses: Addresses,
+    /// Where the tables are.
+    pub keyspace: String,
     /// Where the children's logs go.
     pub output: Output,
     /// More environment for all workers, for example other bounds.
@@ -85,6 +64,26 @@ pub struct StackOptions {
     pub detours: Detours,
     /// A program that serves Kafka's protocol at the broker's address, in the place of the embedded one.
     pub broker: Option<Program>,
+}
+
+impl StackOptions {
+    /// A stack that keeps everything in this folder, its logs in `logs`, and differs from the plain one in
+    /// nothing. With `terminal` the logs are also shown.
+    pub fn new(data_dir: &Path, addresses: Addresses, terminal: bool) -> anyhow::Result<Self> {
+        let logs = data_dir.join("logs");
+        let output = Output::new(&logs, terminal);
+        Ok(Self {
+            data_dir: data_dir.to_owned(),
+            keyspace: ScyllaConfig::at(&addresses.engine).keyspace,
+            addresses,
+            output: output.with_context(|| format!("create {}", logs.display()))?,
+            env: Vec::new(),
+            env_of: Vec::new(),
+            engine: Vec::new(),
+            detours: Detours::default(),
+            broker: None,
+        })
+    }
 }
 
 /// Another program, and its arguments.
@@ -116,7 +115,7 @@ pub struct Detours {
 
 /// The running system. Dropping it kills all processes; [`Stack::shutdown`] ends them orderly.
 pub struct Stack {
-    binaries: Binaries,
+    programs: Programs,
     options: StackOptions,
     http: HttpClient,
     children: Vec<(Process, Supervised)>,
@@ -125,50 +124,76 @@ pub struct Stack {
 impl Stack {
     /// Starts engine and broker, migrates, creates the topics, starts the workers, and returns
     /// when all are ready.
-    pub async fn start(binaries: &Binaries, options: StackOptions) -> anyhow::Result<Self> {
-        let mut stack = Self::empty(binaries, options)?;
+    pub async fn start(programs: &Programs, options: StackOptions) -> anyhow::Result<Self> {
+        let mut stack = Self::empty(programs, options)?;
         let stores = [Process::Engine, Process::Broker];
         for process in stores {
-            stack.children.push((process, stack.spawn(process)));
+            stack.children.push((process, stack.spawn(process)?));
         }
         try_join_all(stores.map(|process| stack.ready_one(process))).await?;
         stack.esctl("esctl-migrate", &["migrate"]).await?;
         stack.esctl("esctl-topics", &["topics", "create"]).await?;
         for process in stack.addresses().workers() {
-            stack.children.push((process, stack.spawn(process)));
+            stack.children.push((process, stack.spawn(process)?));
         }
         stack.ready().await?;
         Ok(stack)
     }
 
     /// A stack that is prepared and does not run: [`Stack::resume`] starts each process, in any order.
-    pub fn down(binaries: &Binaries, options: StackOptions) -> anyhow::Result<Self> {
-        let mut stack = Self::empty(binaries, options)?;
+    pub fn down(programs: &Programs, options: StackOptions) -> anyhow::Result<Self> {
+        let mut stack = Self::empty(programs, options)?;
         let workers = stack.addresses().workers();
         for process in [Process::Engine, Process::Broker].into_iter().chain(workers) {
-            let child = Supervised::down(stack.specs().of(process), stack.output().clone());
+            let child = Supervised::down(stack.specs().of(process)?, stack.output().clone());
             stack.children.push((process, child));
         }
         Ok(stack)
     }
 
-    fn empty(binaries: &Binaries, options: StackOptions) -> anyhow::Result<Self> {
+    fn empty(programs: &Programs, options: StackOptions) -> anyhow::Result<Self> {
         std::fs::create_dir_all(&options.data_dir)
             .with_context(|| format!("create {}", options.data_dir.display()))?;
-        let (binaries, http) = (binaries.clone(), HttpClient::default());
-        Ok(Self { binaries, options, http, children: Vec::new() })
+        let (programs, http) = (programs.clone(), HttpClient::default());
+        Ok(Self { programs, options, http, children: Vec::new() })
     }
 
     fn specs(&self) -> Specs<'_> {
-        Specs { binaries: &self.binaries, options: &self.options }
+        Specs { programs: &self.programs, options: &self.options }
     }
 
-    fn spawn(&self, process: Process) -> Supervised {
-        Supervised::start(self.specs().of(process), self.output().clone())
+    fn spawn(&self, process: Process) -> anyhow::Result<Supervised> {
+        Ok(Supervised::start(self.specs().of(process)?, self.output().clone()))
     }
 
+    /// Runs the operator's command line to its end, with a log.
     async fn esctl(&self, name: &str, args: &[&str]) -> anyhow::Result<()> {
-        run_to_end(&self.specs().esctl(name, args), self.output()).await
+        let (program, mut line) = self.programs.line(ESCTL);
+        line.extend(args.iter().map(|arg| (*arg).to_owned()));
+        let env = self.specs().env_of_tool(ESCTL);
+        let spec = ChildSpec { name: name.to_owned(), program, args: line, env };
+        run_to_end(&spec, self.output()).await
+    }
+
+    /// A command that runs a tool of the application, which finds the stores.
+    pub fn tool(&self, name: &str) -> Command {
+        let mut command = self.programs.command(name);
+        command.envs(self.specs().env_of_tool(name)).kill_on_drop(true);
+        command
+    }
+
+    /// Compares outbox, read models and topics with the ledger, as an operator does with `esctl verify`. Errs
+    /// with what differs.
+    pub async fn verify(&self) -> anyhow::Result<()> {
+        let output = self.tool(ESCTL).arg("verify").output().await.context("run esctl verify")?;
+        let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        ensure!(
+            output.status.success(),
+            "esctl verify: {}{}",
+            said(&output.stdout),
+            said(&output.stderr)
+        );
+        Ok(())
     }
 
     /// Kills the engine or the broker and starts it on the same data at another address. The workers are
@@ -181,10 +206,15 @@ impl Stack {
             Process::Broker => addresses.broker = address,
             _ => bail!("{} has no address that others know", process.name()),
         }
-        let child = self.spawn(process);
+        let child = self.spawn(process)?;
         let place = self.children.iter_mut().find(|(candidate, _)| *candidate == process);
         place.with_context(|| format!("no {} here", process.name()))?.1 = child;
         self.ready_one(process).await
+    }
+
+    /// What the stack is made of.
+    pub fn options(&self) -> &StackOptions {
+        &self.options
     }
 
     /// Where everything listens.

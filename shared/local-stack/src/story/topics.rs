@@ -9,9 +9,6 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-/// The topics of the reference domain.
-pub const TOPICS: [&str; 2] = ["orders.events", "customers.events"];
-
 const METADATA_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What came over the topics.
@@ -34,10 +31,15 @@ pub struct Arrival {
 impl TopicFollower {
     /// Starts following, from the beginning or, where others publish too, from now on. The topics must
     /// exist.
-    pub async fn start(kafka: KafkaConfig, from_now: bool) -> anyhow::Result<Self> {
+    pub async fn start(
+        kafka: KafkaConfig,
+        topics: &[&'static str],
+        from_now: bool,
+    ) -> anyhow::Result<Self> {
+        let topics = topics.to_vec();
         let reader = tokio::task::spawn_blocking(move || {
             let open = if from_now { TopicReader::from_now } else { TopicReader::from_beginning };
-            open(&kafka, &TOPICS, METADATA_TIMEOUT)
+            open(&kafka, &topics, METADATA_TIMEOUT)
         })
         .await?
         .context("follow the topics")?;

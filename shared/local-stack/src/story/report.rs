@@ -1,14 +1,14 @@
-//! What the demo tells: lines for a reader, one JSON object for a program.
+//! What a story tells: lines for a reader, one JSON object for a program.
 
+use super::Step;
 use super::hops::Seen;
 use crate::http::Answer;
-use hyper::Method;
 use serde::Serialize;
 use serde_json::Value;
 
-/// The last line of `demo --json`.
+/// What a story came to.
 #[derive(Debug, Serialize)]
-pub struct DemoReport {
+pub struct StoryReport {
     /// Every hop of every step was verified.
     pub ok: bool,
     /// In the order of the story.
@@ -17,8 +17,6 @@ pub struct DemoReport {
     pub totals: Totals,
     /// Different events on the topics.
     pub topic_events: usize,
-    /// The delivered order, as the read model shows it.
-    pub order: Value,
 }
 
 /// One command and how long its hops took.
@@ -75,34 +73,34 @@ impl Narrator {
         }
     }
 
-    pub(super) fn step(
-        &self,
-        told: &str,
-        method: &Method,
-        path: &str,
-        answer: &Answer,
-        seen: &Seen,
-        step: &StepReport,
-    ) {
+    pub(super) fn step(&self, step: &Step<'_>, answer: &Answer, seen: &Seen, took: &StepReport) {
         let record = &seen.arrival.message;
-        let status = seen.read_model.get("status").and_then(Value::as_str).unwrap_or("-");
-        self.say(&format!("\n● {told}"));
+        let field = |name: &str| match seen.read_model.get(name) {
+            Some(Value::String(text)) => text.clone(),
+            Some(value) => value.to_string(),
+            None => "-".to_owned(),
+        };
+        self.say(&format!("\n● {}", step.told));
         self.say(&format!(
-            "    command     {method} {path} → {} {}  {:.1} ms",
+            "    command     {} {} → {} {}  {:.1} ms",
+            step.method,
+            step.path,
             answer.status.as_u16(),
             step.command,
-            step.answer_ms
+            took.answer_ms
         ));
-        self.say(&format!("    event       {} version {}", seen.event_type, step.version));
+        self.say(&format!("    event       {} version {}", seen.event_type, took.version));
         self.say(&format!("    CDC         row {} in the log of outbox_messages", seen.cdc_time));
         self.say(&format!(
-            "    read model  status {status}, version {}  +{:.1} ms",
-            seen.read_model.get("version").unwrap_or(&Value::Null),
-            step.read_model_ms
+            "    read model  {} {}, version {}  +{:.1} ms",
+            step.shown,
+            field(step.shown),
+            field("version"),
+            took.read_model_ms
         ));
         self.say(&format!(
             "    topic       {} partition {} offset {}  +{:.1} ms",
-            record.topic, record.partition, record.offset, step.topic_ms
+            record.topic, record.partition, record.offset, took.topic_ms
         ));
     }
 
@@ -116,7 +114,7 @@ impl Narrator {
         ));
     }
 
-    pub(super) fn finish(&self, report: &DemoReport) {
+    pub(super) fn finish(&self, report: &StoryReport) {
         let totals = &report.totals;
         self.say(&format!(
             "\n✓ {} commands, each sent twice and done once; {} events on the topics; at most \
