@@ -66,17 +66,17 @@ async fn clean(scenario: fn(u64) -> ChaosOptions) -> anyhow::Result<()> {
 
 /// The defect is caught by the promise that it breaks.
 async fn caught(defect: &str, scenario: fn(u64) -> ChaosOptions) -> anyhow::Result<()> {
-    let Defect { promise, .. } = Defect::named(defect)?;
-    let mut broken = Vec::new();
+    let Defect { promise, broken, .. } = Defect::named(defect)?;
+    let mut violated = Vec::new();
     // Which aggregate has an event behind its letter when a process dies is chance.
     for _ in 0..RUNS_MAX {
         let report = run(scenario, Some(defect)).await?;
         if report.violated().contains(&&*promise) {
             return Ok(());
         }
-        broken.extend(report.violated().into_iter().map(str::to_owned));
+        violated.extend(report.violated().into_iter().map(str::to_owned));
     }
-    anyhow::bail!("{defect} broke {broken:?} and not {promise}")
+    anyhow::bail!("{defect} broke {violated:?} and not {promise}. {broken}")
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -164,9 +164,10 @@ pub(crate) fn is_clean(report: &Report) -> anyhow::Result<()> {
 }
 
 fn is_caught(report: &Report, defect: &str) -> anyhow::Result<()> {
-    let Defect { promise, .. } = Defect::named(defect)?;
+    let Defect { promise, broken, .. } = Defect::named(defect)?;
     let violated = report.violated();
-    ensure!(violated.contains(&&*promise), "{defect} broke {violated:?} and not {promise}");
+    let is_caught = violated.contains(&&*promise);
+    ensure!(is_caught, "{defect} broke {violated:?} and not {promise}. {broken}");
     Ok(())
 }
 

@@ -25,6 +25,8 @@ const SWITCH: (&str, &str) = ("shared/runtime/src/lib.rs", include_str!("../../z
 pub struct Defect {
     /// As `TEST_DEFECT` names it; also the name of its file.
     pub name: String,
+    /// What the code does wrongly.
+    pub broken: String,
     /// The promise of `docs/guarantees.md` that it breaks, for example `P6`.
     pub promise: String,
     changes: Vec<Change>,
@@ -34,7 +36,6 @@ pub struct Defect {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Sheet {
-    /// What the code does wrongly, for people.
     broken: String,
     promise: String,
     changes: Vec<Change>,
@@ -65,16 +66,15 @@ impl Defect {
 
     fn read(path: &Path) -> anyhow::Result<Self> {
         let name = path.file_stem().and_then(|stem| stem.to_str()).context("no name")?;
-        let sheet: Sheet = toml::from_str(&std::fs::read_to_string(path)?)?;
-        ensure!(!sheet.broken.is_empty(), "it does not say what is broken");
-        let asks = sheet.changes.iter().flat_map(|change| change.put.split(ASKED).skip(1));
+        let Sheet { broken, promise, changes } = toml::from_str(&std::fs::read_to_string(path)?)?;
+        let asks = changes.iter().flat_map(|change| change.put.split(ASKED).skip(1));
         let own = format!("{name:?})");
-        let is_asked = sheet.changes.is_empty() || asks.clone().count() > 0;
+        let is_asked = changes.is_empty() || asks.clone().count() > 0;
         ensure!(is_asked, "no change asks {ASKED}{own}");
         for ask in asks {
             ensure!(ask.starts_with(&own), "a change asks for another defect: {ASKED}{ask}");
         }
-        Ok(Self { name: name.to_owned(), promise: sheet.promise, changes: sheet.changes })
+        Ok(Self { name: name.to_owned(), broken, promise, changes })
     }
 }
 
