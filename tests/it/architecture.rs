@@ -11,22 +11,27 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("domain", &["kernel"]),
     ("reloaded", &[]),
     ("runtime", &["reloaded"]),
-    ("leases", &["runtime"]),
-    ("event-store", &["kernel", "leases", "runtime"]),
-    ("cdc", &["kernel", "event-store", "leases", "runtime"]),
-    ("dead-letter", &["event-store", "cdc", "leases", "runtime"]),
-    ("projection", &["event-store", "cdc", "kernel", "leases", "runtime"]),
+    ("database", &["reloaded", "runtime"]),
+    ("http-server", &["runtime"]),
+    ("leases", &["database", "runtime"]),
+    ("event-store", &["database", "kernel", "leases", "runtime"]),
+    ("cdc", &["database", "event-store", "kernel", "leases", "runtime"]),
+    ("dead-letter", &["cdc", "database", "event-store", "kernel", "leases", "runtime"]),
+    ("projection", &["cdc", "database", "event-store", "kernel", "leases", "runtime"]),
     ("messaging", &["cdc", "kernel", "reloaded", "runtime"]),
     ("application", &["kernel", "projection"]),
-    // The shop beside its aggregates. Nothing above names either of them.
-    ("read-models", &["application", "domain", "kernel", "projection", "runtime"]),
+    ("http-edge", &["event-store", "http-server", "kernel", "runtime"]),
+    // Everything that a process is made of; nothing of the shop.
     (
         "processes",
         &[
             "application",
             "cdc",
+            "database",
             "dead-letter",
             "event-store",
+            "http-edge",
+            "http-server",
             "kernel",
             "leases",
             "messaging",
@@ -34,17 +39,35 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "runtime",
         ],
     ),
-    ("embedded-scylla", &["reloaded"]),
-    ("command-api", &["domain", "event-store", "kernel", "runtime"]),
+    // The shop beside its aggregates.
+    ("read-models", &["application", "database", "domain", "kernel", "projection"]),
+    ("command-api", &["domain", "http-edge", "kernel", "processes", "read-models"]),
     ("projection-worker", &["processes", "read-models"]),
     ("outbox-relay", &["processes", "read-models"]),
     ("dlq-retrier", &["processes", "read-models"]),
-    ("query-api", &["domain", "event-store", "kernel", "projection", "read-models", "runtime"]),
+    (
+        "query-api",
+        &["database", "domain", "http-edge", "kernel", "processes", "projection", "read-models"],
+    ),
     ("esctl", &["processes", "read-models"]),
+    ("embedded-scylla", &["reloaded"]),
     // The workers are its children, not its crates.
-    ("local-stack", &["kernel", "messaging", "runtime"]),
-    ("dev-stack", &["domain", "local-stack", "messaging", "runtime"]),
-    ("system-tests", &["dev-stack", "domain", "kernel", "event-store", "local-stack", "messaging"]),
+    ("local-stack", &["database", "kernel", "messaging", "runtime"]),
+    ("dev-stack", &["database", "domain", "local-stack", "messaging", "runtime"]),
+    (
+        "bank",
+        &[
+            "application",
+            "database",
+            "embedded-scylla",
+            "http-edge",
+            "kernel",
+            "local-stack",
+            "processes",
+            "projection",
+        ],
+    ),
+    ("system-tests", &["dev-stack", "domain", "event-store", "kernel", "local-stack", "messaging"]),
     // Models of the protocols, not of the code.
     ("protocol-models", &[]),
 ];
@@ -66,9 +89,19 @@ const HEAVY: &[(&str, &[&str])] = &[
     ("stateright", &["protocol-models"]),
     ("opentelemetry-otlp", &["runtime"]),
     // Both ends of an encrypted connection, and nobody in between.
-    ("rustls", &["embedded-scylla", "runtime"]),
+    ("rustls", &["database", "embedded-scylla", "runtime"]),
     ("tokio-rustls", &["embedded-scylla", "runtime"]),
-    ("rcgen", &["embedded-scylla", "messaging", "runtime", "system-tests"]),
+    ("rcgen", &["database", "embedded-scylla", "messaging", "runtime", "system-tests"]),
+    ("axum", &["command-api", "embedded-scylla", "http-server", "query-api"]),
+    ("tower-http", &["command-api", "query-api"]),
+    ("governor", &["http-server"]),
+];
+
+/// Workers, and what none of their dependencies may bring along.
+const WITHOUT: &[(&str, &[&str])] = &[
+    ("projection-worker", &["axum", "tower-http", "governor", "rdkafka"]),
+    ("outbox-relay", &["axum", "tower-http", "governor"]),
+    ("dlq-retrier", &["axum", "tower-http", "governor"]),
 ];
 
 #[test]
@@ -102,6 +135,19 @@ fn crates_depend_only_on_what_the_table_allows() {
                 wrong.push(format!("{name} must not name {on}"));
             }
         }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn a_worker_builds_no_http_server_and_only_who_publishes_builds_a_producer() {
+    let mut wrong = Vec::new();
+    for (worker, without) in WITHOUT {
+        let built = tree("{p}", &["--edges", "normal", "--package", worker]);
+        let names: BTreeSet<_> = built.iter().filter_map(|line| line.split(' ').next()).collect();
+        assert!(names.contains("tokio"), "{worker}: {names:?}");
+        let there = without.iter().filter(|name| names.contains(*name));
+        wrong.extend(there.map(|name| format!("{worker} builds {name}")));
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
@@ -153,9 +199,13 @@ fn list(folder: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
 /// The dependencies of a selection of packages, each with the features that it is built with. Some are
 /// built twice: for programs, and for what runs while they are built.
 fn built_with(selection: &[&str]) -> BTreeSet<String> {
+    tree("{p} with {f}", &[&["--edges", "normal,build"], selection].concat())
+}
+
+/// What `cargo tree` prints, each line once.
+fn tree(format: &str, selection: &[&str]) -> BTreeSet<String> {
     let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["tree", "--offline", "--locked", "--edges", "normal,build", "--prefix", "none"])
-        .args(["--format", "{p} with {f}"])
+        .args(["tree", "--offline", "--locked", "--prefix", "none", "--format", format])
         .args(selection)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()

@@ -229,14 +229,14 @@ async fn query_api_refuses_what_it_cannot_understand() -> anyhow::Result<()> {
         (format!("/v1/orders/{nobody}"), 404, "not_found"),
         (format!("/v1/orders/{nobody}/events"), 404, "not_found"),
         (format!("/v1/customers/{nobody}"), 404, "not_found"),
-        ("/v1/orders/seven".to_owned(), 400, "malformed_parameter"),
+        ("/v1/orders/seven".to_owned(), 400, "malformed_id"),
         ("/v1/orders".to_owned(), 400, "malformed_parameter"),
         ("/v1/orders?status=lost".to_owned(), 400, "malformed_parameter"),
         ("/v1/orders?status=created&limit=0".to_owned(), 400, "malformed_parameter"),
         ("/v1/orders?status=created&limit=1000".to_owned(), 400, "malformed_parameter"),
         ("/v1/orders?status=created&cursor=xyz".to_owned(), 400, "malformed_parameter"),
         ("/v1/orders?status=created&colour=red".to_owned(), 400, "malformed_parameter"),
-        ("/v1/parcels".to_owned(), 404, "no_such_resource"),
+        ("/v1/parcels".to_owned(), 404, "route_not_found"),
     ];
     for (path, status, code) in cases {
         let answer = client.http.get(&format!("{}{path}", client.queries)).await?;

@@ -11,26 +11,24 @@
 //! POST   /v1/customers/{id}/deactivate   {"reason"}
 //! ```
 
-use crate::identity::{Id, id_of_new};
-use crate::resource::{At, CommandBody, Commands, InvalidValue, Resource, Store};
 use domain::customer::{Address, Profile};
 use domain::value::{Country, Email, Phone, Text};
 use domain::{Customer, CustomerCommand};
+use http_edge::commands::{At, CommandBody, Commands, Id, InvalidValue, id_of_new};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-impl Resource for Customer {
-    fn commands<S: Store>(routes: Commands<Self, S>) -> Commands<Self, S> {
-        routes
-            .create::<RegisterCustomer>()
-            .put::<UpdateProfile>("profile")
-            .put::<ChangeEmail>("email")
-            .post::<AddAddress>("addresses")
-            .delete::<RemoveAddress>("addresses/{address_id}")
-            .post::<SuspendCustomer>("suspend")
-            .post::<ReactivateCustomer>("reactivate")
-            .post::<DeactivateCustomer>("deactivate")
-    }
+/// The commands to customers.
+pub(crate) fn commands(customer: Commands<Customer>) -> Commands<Customer> {
+    customer
+        .create::<RegisterCustomer>()
+        .put::<UpdateProfile>("profile")
+        .put::<ChangeEmail>("email")
+        .post::<AddAddress>("addresses")
+        .delete::<RemoveAddress>("addresses/{address_id}")
+        .post::<SuspendCustomer>("suspend")
+        .post::<ReactivateCustomer>("reactivate")
+        .post::<DeactivateCustomer>("deactivate")
 }
 
 #[derive(Debug, Serialize, Deserialize)]

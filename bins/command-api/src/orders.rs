@@ -10,24 +10,21 @@
 //! item: {"product_id", "quantity", "unit_price_minor"}
 //! ```
 
-use crate::identity::Id;
-use crate::json::Object;
-use crate::resource::{At, CommandBody, Commands, InvalidValue, Resource, Store};
 use domain::value::{Amount, Currency, Item, Items, Quantity, Text};
 use domain::{Order, OrderCommand};
+use http_edge::commands::{At, CommandBody, Commands, Id, InvalidValue, Object};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-impl Resource for Order {
-    fn commands<S: Store>(routes: Commands<Self, S>) -> Commands<Self, S> {
-        routes
-            .create::<CreateOrder>()
-            .put::<UpdateItems>("items")
-            .post::<ConfirmOrder>("confirm")
-            .post::<ShipOrder>("ship")
-            .post::<DeliverOrder>("deliver")
-            .post::<CancelOrder>("cancel")
-    }
+/// The commands to orders.
+pub(crate) fn commands(order: Commands<Order>) -> Commands<Order> {
+    order
+        .create::<CreateOrder>()
+        .put::<UpdateItems>("items")
+        .post::<ConfirmOrder>("confirm")
+        .post::<ShipOrder>("ship")
+        .post::<DeliverOrder>("deliver")
+        .post::<CancelOrder>("cancel")
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -1,8 +1,8 @@
 //! What `dev-stack` reads from `config/dev-stack.toml` and the layers around it: the stores of a system that runs
 //! already. Those that it starts itself it knows.
 
+use database::ScyllaConfig;
 use messaging::KafkaConfig;
-use runtime::ScyllaConfig;
 use runtime::config::{BadValue, Configuration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -14,7 +14,7 @@ mod tests {
 
     #[test]
     fn every_statement_may_run_twice() {
-        for statement in runtime::schema::split(&processes::esctl::schema(SHOP).expect("text")) {
+        for statement in database::schema::split(&processes::esctl::schema(SHOP).expect("text")) {
             let is_repeatable = statement.starts_with("CREATE TABLE IF NOT EXISTS ")
                 || (statement.starts_with("ALTER TABLE ") && statement.contains(" WITH "));
             assert!(is_repeatable, "not repeatable: {statement}");
@@ -38,7 +38,7 @@ mod tests {
     #[test]
     fn no_two_crates_own_one_table() {
         let mut owned = BTreeSet::new();
-        for statement in runtime::schema::split(&processes::esctl::schema(SHOP).expect("text")) {
+        for statement in database::schema::split(&processes::esctl::schema(SHOP).expect("text")) {
             if statement.starts_with("ALTER") {
                 continue;
             }

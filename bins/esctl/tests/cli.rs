@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::net::TcpListener;
 use std::sync::Arc;
 
+use database::ScyllaConfig;
 use embedded_scylla::engine::EngineConfig;
 use embedded_scylla::release::Release;
 use embedded_scylla::server::{Server, ServerConfig};
 use leases::{LeaseConfig, LeaseStore, Leases, Table};
-use runtime::ScyllaConfig;
 use scylla::client::session::Session;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -51,7 +51,7 @@ impl Database {
     async fn session(&self) -> Arc<Session> {
         let config = ScyllaConfig::at(self.address());
         let session = config.connect().await.expect("connect");
-        let there = runtime::session::use_keyspace(&session, &config.keyspace).await;
+        let there = database::session::use_keyspace(&session, &config.keyspace).await;
         assert!(there.expect("look for the keyspace"), "no keyspace");
         Arc::new(session)
     }
@@ -149,7 +149,7 @@ async fn migrated(
     if let Made::Nothing(reason) = expected {
         assert_ne!(ended.code, Some(0), "{what}: {}", ended.stdout);
         assert!(ended.stderr.contains(reason), "{what}: {}", ended.stderr);
-        let there = runtime::session::use_keyspace(&session, &config.keyspace).await;
+        let there = database::session::use_keyspace(&session, &config.keyspace).await;
         assert!(!there.expect("look for the keyspace"), "{what}: a keyspace is left behind");
         return;
     }

@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use cdc::{Change, ChangeConsumer};
+use database::ScyllaConfig;
 use domain::value::{Amount, Currency, Item, Items, Quantity, Text};
 use domain::{Customer, CustomerCommand, Order, OrderCommand};
 use embedded_scylla::server::{Server, ServerConfig};
 use event_store::{CommandRequest, EventReader, EventStore, EventStoreConfig};
 use kernel::{Aggregate, RecordedEvent, Version};
-use runtime::ScyllaConfig;
 use scylla::client::session::Session;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -37,14 +37,14 @@ impl World {
         let world = Self { server, session, _directory: directory };
         let migrated = world.esctl(&["migrate"]).await;
         assert_eq!(migrated.0, Some(0), "{migrated:?}");
-        let used = runtime::session::use_keyspace(&world.session, &config.keyspace).await;
+        let used = database::session::use_keyspace(&world.session, &config.keyspace).await;
         assert!(used.expect("look for the keyspace"));
         world.fill().await;
         world
     }
 
     async fn fill(&self) {
-        let settings = runtime::schema::settings(&self.session).await.expect("settings");
+        let settings = database::schema::settings(&self.session).await.expect("settings");
         let session = Arc::clone(&self.session);
         let store = EventStore::open(session, EventStoreConfig::default(), &settings).await;
         let store = store.expect("open the event store");

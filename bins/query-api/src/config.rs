@@ -1,23 +1,9 @@
-//! The configuration of this process.
+//! What the shop's queries may cost.
 
-use runtime::config::{BadValue, Configuration};
-use runtime::{BreakerConfig, HttpConfig, ScyllaConfig};
+use http_edge::queries::QueryLimits;
+use processes::query_api::QueryConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-/// Everything but the shell's sections.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Config {
-    /// The database.
-    pub(crate) scylla: ScyllaConfig,
-    /// The port for queries.
-    pub(crate) http: HttpConfig,
-    /// When requests are refused because the database answers nobody.
-    pub(crate) breaker: BreakerConfig,
-    /// What a query may cost.
-    pub(crate) queries: QueriesConfig,
-}
 
 /// What a query may cost.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
@@ -40,38 +26,27 @@ pub(crate) struct QueriesConfig {
     pub(crate) orders_by_status_days_max: u32,
 }
 
-impl Configuration for Config {
-    fn check(&self) -> Result<(), BadValue> {
-        self.http.usable().map_err(|bad| bad.within("http"))?;
-        self.queries.check().map_err(|bad| bad.within("queries"))?;
-        self.scylla.usable().map_err(|bad| bad.within("scylla"))
-    }
-}
-
-impl QueriesConfig {
-    fn check(&self) -> Result<(), BadValue> {
-        if self.page_size > self.page_size_max {
-            return Err(BadValue::new("page_size", "must not be above page_size_max"));
+impl QueryConfig for QueriesConfig {
+    fn limits(&self) -> QueryLimits {
+        QueryLimits {
+            page_size: self.page_size,
+            page_size_max: self.page_size_max,
+            events_page_size_max: self.events_page_size_max,
         }
-        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tests::config;
+    use processes::query_api::Config;
 
     #[test]
     fn every_key_refuses_what_is_bad() {
         let defaults = include_str!("../../../config/query-api.toml");
-        runtime::config::testing::assert_refuses_what_is_bad::<Config>("query-api", defaults);
-    }
-
-    #[test]
-    fn a_bound_that_makes_no_sense_is_refused_by_its_key() {
-        assert_eq!(config().check(), Ok(()));
-        let bad = QueriesConfig { page_size: 11, page_size_max: 10, ..config() };
-        assert_eq!(bad.check().expect_err("refused").key, "page_size");
+        runtime::config::testing::assert_refuses_what_is_bad::<Config<QueriesConfig>>(
+            "query-api",
+            defaults,
+        );
     }
 }

@@ -1,18 +1,18 @@
 //! The JSON of the answers.
 
 use domain::OrderItem;
-use kernel::{RecordedEvent, Timestamp};
+use http_edge::queries::Representation;
+use kernel::{Timestamp, Version};
 use projection::QueryError;
 use read_models::AddressView;
-use read_models::queries::{CustomerRow, OrderPage, OrderRow, OrderSummary};
+use read_models::queries::{CustomerRow, OrderRow, OrderSummary};
 use serde::Serialize;
-use serde_json::value::RawValue;
 use uuid::Uuid;
 
 #[derive(Debug, Serialize)]
 pub(crate) struct OrderView {
     order_id: Uuid,
-    pub(crate) version: i64,
+    version: i64,
     customer_id: Uuid,
     status: String,
     currency: String,
@@ -28,6 +28,12 @@ pub(crate) struct OrderView {
     shipped_at: Option<Timestamp>,
     delivered_at: Option<Timestamp>,
     cancelled_at: Option<Timestamp>,
+}
+
+impl Representation for OrderView {
+    fn version(&self) -> Version {
+        Version(self.version.cast_unsigned())
+    }
 }
 
 impl TryFrom<OrderRow> for OrderView {
@@ -59,7 +65,7 @@ impl TryFrom<OrderRow> for OrderView {
 #[derive(Debug, Serialize)]
 pub(crate) struct CustomerView {
     customer_id: Uuid,
-    pub(crate) version: i64,
+    version: i64,
     name: String,
     email: String,
     phone: Option<String>,
@@ -68,6 +74,12 @@ pub(crate) struct CustomerView {
     addresses: Vec<AddressView>,
     registered_at: Timestamp,
     updated_at: Timestamp,
+}
+
+impl Representation for CustomerView {
+    fn version(&self) -> Version {
+        Version(self.version.cast_unsigned())
+    }
 }
 
 impl TryFrom<CustomerRow> for CustomerView {
@@ -89,17 +101,9 @@ impl TryFrom<CustomerRow> for CustomerView {
     }
 }
 
-/// A page of orders, newest first.
+/// An order in a list.
 #[derive(Debug, Serialize)]
-pub(crate) struct OrdersView {
-    orders: Vec<OrderSummaryView>,
-    /// Given back as `cursor` to get the next page; absent at the end.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) next: Option<String>,
-}
-
-#[derive(Debug, Serialize)]
-struct OrderSummaryView {
+pub(crate) struct OrderSummaryView {
     order_id: Uuid,
     customer_id: Uuid,
     status: String,
@@ -120,79 +124,5 @@ impl From<OrderSummary> for OrderSummaryView {
             created_at: Timestamp(order.created_at.0),
             version: order.version,
         }
-    }
-}
-
-impl From<OrderPage> for OrdersView {
-    fn from(page: OrderPage) -> Self {
-        Self {
-            orders: page.rows.into_iter().map(Into::into).collect(),
-            next: page.next.map(|cursor| cursor.to_string()),
-        }
-    }
-}
-
-/// Events of one aggregate, oldest first.
-#[derive(Debug, Serialize)]
-pub(crate) struct HistoryView {
-    aggregate_id: Uuid,
-    events: Vec<EventView>,
-    /// Given back as `after` to get the next page; absent at the end.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) next: Option<u64>,
-}
-
-#[derive(Debug, Serialize)]
-struct EventView {
-    id: Uuid,
-    version: u64,
-    #[serde(rename = "type")]
-    event_type: String,
-    schema_version: u32,
-    recorded_at: Timestamp,
-    command_id: Uuid,
-    correlation_id: Uuid,
-    causation_id: Uuid,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    actor: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    traceparent: Option<String>,
-    /// As it is stored, byte for byte.
-    data: Box<RawValue>,
-}
-
-impl HistoryView {
-    /// A page; full when it has `limit` events.
-    pub(crate) fn of(
-        aggregate_id: Uuid,
-        events: Vec<RecordedEvent>,
-        limit: u32,
-    ) -> Result<Self, QueryError> {
-        let full = events.len() >= limit as usize;
-        let next = events.last().filter(|_| full).map(|event| event.version.0);
-        let events = events.into_iter().map(EventView::try_from).collect::<Result<_, _>>()?;
-        Ok(Self { aggregate_id, events, next })
-    }
-}
-
-impl TryFrom<RecordedEvent> for EventView {
-    type Error = QueryError;
-
-    fn try_from(event: RecordedEvent) -> Result<Self, QueryError> {
-        let data = RawValue::from_string(event.payload)
-            .map_err(|error| QueryError::Shape(error.to_string()))?;
-        Ok(Self {
-            id: event.event_id,
-            version: event.version.0,
-            event_type: event.event_type,
-            schema_version: event.schema_version,
-            recorded_at: event.recorded_at,
-            command_id: event.metadata.command_id,
-            correlation_id: event.metadata.correlation_id,
-            causation_id: event.metadata.causation_id,
-            actor: event.metadata.actor,
-            traceparent: event.metadata.trace_parent,
-            data,
-        })
     }
 }

@@ -23,11 +23,11 @@ impl Breakers {
         let mut others: Vec<Breaker> = Vec::new();
         for target in consumers.iter().map(|consumer| consumer.target()) {
             let is_known = others.iter().any(|breaker| breaker.target() == target);
-            if target != Target::Database && !is_known {
+            if target != database::TARGET && !is_known {
                 others.push(breaker(target));
             }
         }
-        Self { database: breaker(Target::Database), others }
+        Self { database: breaker(database::TARGET), others }
     }
 
     /// The breaker of a target; of one that no consumer has, the database's.

@@ -36,7 +36,7 @@ pub trait ChangeConsumer: Send + Sync + 'static {
 
     /// What has to answer so that an event can be handled.
     fn target(&self) -> Target {
-        Target::Database
+        database::TARGET
     }
 
     /// Applies one event. `view` is what the consumer remembered of this aggregate (`None` before

@@ -14,6 +14,7 @@ pub(crate) use scan::ScanTables;
 pub(crate) use tables::{CatchUps, Cursors};
 
 use crate::consumer::{ErrorClass, HandleError};
+use database::error_class;
 use scylla::client::session::Session;
 use scylla::errors::ExecutionError;
 use scylla::statement::prepared::PreparedStatement;
@@ -21,7 +22,7 @@ use std::error::Error;
 
 /// A request that failed.
 pub(crate) fn failed(what: impl Into<String>, error: ExecutionError) -> HandleError {
-    let class = ErrorClass::of_request(&error);
+    let class = error_class::of_request(&error);
     HandleError { class, what: what.into(), source: Some(Box::new(error)) }
 }
 
@@ -39,7 +40,7 @@ pub(crate) async fn prepare(
     cql: &str,
 ) -> Result<PreparedStatement, HandleError> {
     let mut statement = session.prepare(cql).await.map_err(|error| {
-        let class = ErrorClass::of_prepare(&error);
+        let class = error_class::of_prepare(&error);
         HandleError { class, what: format!("prepare {cql:?}"), source: Some(Box::new(error)) }
     })?;
     statement.set_is_idempotent(true);

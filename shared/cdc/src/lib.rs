@@ -59,7 +59,7 @@ pub use replay::{MayBegin, Replay, ReplayError};
 pub use runtime::{ErrorClass, Target};
 pub use scanner::{OwnedSlots, ScannerConfig, ScannerDeps, run_scanner};
 
-use runtime::{Migration, MigrationSet};
+use ::database::{Migration, MigrationSet};
 
 /// The tables of this crate.
 pub const MIGRATIONS: MigrationSet = MigrationSet {

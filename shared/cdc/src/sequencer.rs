@@ -32,7 +32,7 @@ use crate::suspects::Suspects;
 use futures::FutureExt;
 use kernel::RecordedEvent;
 use runtime::test_hooks::{crash_point, defect};
-use runtime::{Backoff, Pass, RetryBudget, Target, chain};
+use runtime::{Backoff, Pass, RetryBudget, chain};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
@@ -365,7 +365,7 @@ impl Shared {
                 return None;
             }
             Step::Handle { .. } => consumer.target(),
-            _ => Target::Database,
+            _ => database::TARGET,
         };
         let breaker = self.parts.breakers.of(target);
         if stop.is_cancelled() {

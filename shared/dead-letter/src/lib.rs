@@ -44,7 +44,7 @@ pub use letter_box::LetterBox;
 pub use retrier::{RetrierDeps, RetrierError, run_retrier};
 pub use target::{ReplayTarget, Target};
 
-use runtime::{Migration, MigrationSet};
+use database::{Migration, MigrationSet};
 
 /// The tables of this crate.
 pub const MIGRATIONS: MigrationSet = MigrationSet {

@@ -11,12 +11,13 @@ use crate::store::{LetterStore, Listing};
 use crate::table::Table;
 use crate::target::{ReplayTarget, Target};
 use cdc::{Breakers, ChangeConsumer, ErrorClass, HandleError, LetterState, Replay};
+use database::Settings;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use leases::{LeaseConfig, Leases, SlotError};
 use runtime::config::BadValue;
-use runtime::{Backoff, Breaker, Pass, Readiness, Settings, chain};
+use runtime::{Backoff, Breaker, Pass, Readiness, chain};
 use scylla::client::session::Session;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -391,7 +392,7 @@ impl Retrier {
                 Ok(Ended::Failed(ErrorClass::Transport)) => pass.failed(key.aggregate_id),
                 Ok(Ended::Settled | Ended::Failed(_)) => pass.succeeded(),
                 // The letters or the ledger are out of reach, which says nothing of a broker.
-                Ok(Ended::NotMade) | Err(_) if by.needs() == cdc::Target::Database => {
+                Ok(Ended::NotMade) | Err(_) if by.needs() == database::TARGET => {
                     pass.failed(key.aggregate_id);
                 }
                 Ok(Ended::NotMade) | Err(_) => drop(pass),

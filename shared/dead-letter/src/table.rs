@@ -7,8 +7,9 @@ use crate::letter::{
 use crate::store::{LetterStore, Listing, Strength};
 use async_trait::async_trait;
 use cdc::{ErrorClass, LetterState};
+use database::error_class;
+use database::session::{serial_read, was_applied};
 use futures::TryStreamExt;
-use runtime::session::{serial_read, was_applied};
 use scylla::DeserializeRow;
 use scylla::client::session::Session;
 use scylla::errors::ExecutionError;
@@ -378,7 +379,7 @@ impl SummaryRow {
 
 /// A request that the database calls wrong stays wrong; all else may pass.
 pub(crate) fn failed(what: String, error: ExecutionError) -> LetterError {
-    let is_wrong = ErrorClass::of_request(&error) == ErrorClass::Fatal;
+    let is_wrong = error_class::of_request(&error) == ErrorClass::Fatal;
     let source = Box::new(error);
     if is_wrong {
         LetterError::Refused { what, source }

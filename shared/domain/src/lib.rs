@@ -3,6 +3,9 @@
 //! Each aggregate has a folder: its state with [`kernel::Aggregate::decide`] and `apply`, its commands, its
 //! events and their samples. [`AGGREGATES`] registers them; [`value`] has the values that commands are made of.
 
+#[macro_use]
+mod status;
+
 pub mod customer;
 pub mod order;
 #[cfg(test)]

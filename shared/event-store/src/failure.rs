@@ -39,7 +39,7 @@ fn refused(attempt: &RequestAttemptError) -> bool {
         | RequestAttemptError::UnableToAllocStreamId
         | RequestAttemptError::RepreparedIdChanged { .. }
         | RequestAttemptError::RepreparedIdMissingInBatch => true,
-        RequestAttemptError::DbError(error, _) => runtime::was_never_executed(error),
+        RequestAttemptError::DbError(error, _) => database::was_never_executed(error),
         _ => false,
     }
 }

@@ -67,7 +67,7 @@ pub use reader::EventReader;
 pub use reannounce::{ReannounceBounds, ReannounceError, Reannouncer};
 pub use store::EventStore;
 
-use runtime::{Migration, MigrationSet};
+use database::{Migration, MigrationSet};
 
 /// The tables of this crate.
 pub const MIGRATIONS: MigrationSet = MigrationSet {

@@ -42,7 +42,7 @@ pub trait Aggregate: Default + Clone + std::fmt::Debug + Send + Sync + 'static {
     fn apply(&mut self, event: &Self::Event);
 }
 
-/// How a refusal is to be understood by whoever sent the command.
+/// How the sender of a command is to understand a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefusalKind {
     /// The aggregate does not exist.
@@ -53,10 +53,56 @@ pub enum RefusalKind {
     InvalidValue,
 }
 
-/// A refusal by the domain: typed, with a stable code.
+/// A stable code of an error, and how its refusal is to be understood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ErrorCode {
+    /// In snake case, for example `order_already_shipped`.
+    pub code: &'static str,
+    /// What kind of refusal it is.
+    pub kind: RefusalKind,
+}
+
+/// A refusal by the domain: typed, with a stable code. [`error_codes`](crate::error_codes) implements it for an enum.
 pub trait DomainError: std::error::Error + Clone + PartialEq + Send + Sync + 'static {
+    /// Every code that [`code`](Self::code) may give, for the documentation of an application.
+    const CODES: &'static [ErrorCode];
+
     /// A stable snake-case code for clients, for example `order_already_shipped`.
     fn code(&self) -> &'static str;
     /// What kind of refusal it is.
     fn kind(&self) -> RefusalKind;
+}
+
+/// Implements [`DomainError`] for an enum, each variant with its [`RefusalKind`] and its code. A variant that is left
+/// out does not compile, so the list of codes is always whole.
+///
+/// ```text
+/// kernel::error_codes! {
+///     AccountError {
+///         NotFound: NotFound "account_not_found",
+///         Overdrawn: WrongState "account_overdrawn",
+///     }
+/// }
+/// ```
+#[macro_export]
+macro_rules! error_codes {
+    ($error:ident { $($variant:ident: $kind:ident $code:literal),+ $(,)? }) => {
+        impl $crate::DomainError for $error {
+            const CODES: &'static [$crate::ErrorCode] = &[$(
+                $crate::ErrorCode { code: $code, kind: $crate::RefusalKind::$kind }
+            ),+];
+
+            fn code(&self) -> &'static str {
+                match self {
+                    $(Self::$variant { .. } => $code),+
+                }
+            }
+
+            fn kind(&self) -> $crate::RefusalKind {
+                match self {
+                    $(Self::$variant { .. } => $crate::RefusalKind::$kind),+
+                }
+            }
+        }
+    };
 }

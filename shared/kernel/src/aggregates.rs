@@ -1,6 +1,6 @@
 //! The aggregates of an application, as one value that everything else is derived from.
 
-use crate::aggregate::Aggregate;
+use crate::aggregate::{Aggregate, DomainError, ErrorCode};
 use crate::codec::{self, CodecError};
 use crate::event::{DomainEvent, EventKind};
 use std::collections::BTreeSet;
@@ -14,6 +14,8 @@ pub struct AggregateType {
     pub topic: &'static str,
     /// Its events.
     pub kinds: &'static [EventKind],
+    /// The codes of its refusals.
+    pub refusals: &'static [ErrorCode],
     check: fn() -> Result<(), RegistrationError>,
     samples: fn() -> Result<Vec<StoredSample>, CodecError>,
     read_again: fn(&str, u32, &str) -> Result<String, CodecError>,
@@ -36,6 +38,7 @@ impl AggregateType {
             name: A::TYPE,
             topic: A::TOPIC,
             kinds: A::Event::KINDS,
+            refusals: A::Error::CODES,
             check: check::<A>,
             samples: samples::<A::Event>,
             read_again: read_again::<A::Event>,

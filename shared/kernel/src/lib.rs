@@ -10,9 +10,10 @@ mod aggregate;
 mod aggregates;
 pub mod codec;
 mod event;
+mod events;
 pub mod testing;
 
-pub use aggregate::{Aggregate, Decision, DecisionContext, DomainError, RefusalKind};
+pub use aggregate::{Aggregate, Decision, DecisionContext, DomainError, ErrorCode, RefusalKind};
 pub use aggregates::{AggregateType, Aggregates, RegistrationError};
 pub use event::{
     CommitPlace, DomainEvent, EventEnvelope, EventKind, EventMetadata, RecordedEvent, Timestamp,

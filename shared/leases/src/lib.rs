@@ -28,7 +28,7 @@ mod store;
 mod table;
 mod token;
 
-use runtime::{Migration, MigrationSet};
+use database::{Migration, MigrationSet};
 
 pub use config::LeaseConfig;
 pub use error::SlotError;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use database::session::{serial_read, was_applied};
 use futures::future::try_join_all;
-use runtime::session::{serial_read, was_applied};
 use runtime::test_hooks::defect;
 use runtime::{Backoff, BackoffConfig, chain};
 use scylla::client::session::Session;

@@ -13,6 +13,9 @@ use tracing::{Instrument, debug};
 /// The stored name in `consumer_cursors`; the relay has one name for ever.
 pub const CONSUMER: &str = "relay";
 
+/// Kafka or Redpanda, as circuit breakers know it.
+const BROKER: Target = Target::new("broker");
+
 /// Publishes each change it is handed. Publishing an event twice puts it on the topic twice, with
 /// the same `ce_id`.
 pub struct Relay {
@@ -38,7 +41,7 @@ impl ChangeConsumer for Relay {
     }
 
     fn target(&self) -> Target {
-        Target::Broker
+        BROKER
     }
 
     async fn handle(

@@ -2,11 +2,12 @@
 
 use anyhow::Context;
 use application::Application;
+use database::{Database, ScyllaConfig};
 use dead_letter::{RetrierDeps, RetryConfig, run_retrier};
 use leases::LeaseConfig;
 use messaging::{BrokerWatchConfig, KafkaConfig, Publisher, PublisherConfig, Relay};
+use runtime::Process;
 use runtime::config::{BadValue, Configuration};
-use runtime::{Process, ScyllaConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::process::ExitCode;
@@ -46,7 +47,7 @@ async fn run(mut process: Process<Config>, application: Application) -> anyhow::
     application.check()?;
     let Config { scylla, kafka, publisher, broker_watch, leases, retry } = process.config.clone();
     let publisher = Publisher::new(kafka, publisher).context("make the producer")?;
-    let session = process.scylla(&scylla).await?;
+    let database = Database::connect(&process, &scylla).await?;
     let schema = [
         ::leases::MIGRATIONS,
         event_store::MIGRATIONS,
@@ -54,7 +55,8 @@ async fn run(mut process: Process<Config>, application: Application) -> anyhow::
         dead_letter::MIGRATIONS,
         application.read_models.migrations(),
     ];
-    let settings = process.wait_for_schema(&session, &schema).await?;
+    let settings = database.wait_for_schema(&mut process, &schema).await?;
+    let session = database.session();
     let mut consumers = application.read_models.consumers(&session);
     consumers.push(Arc::new(Relay::new(publisher.clone(), application.aggregates)));
     let readiness = process.readiness();

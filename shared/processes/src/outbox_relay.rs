@@ -3,11 +3,12 @@
 use anyhow::Context;
 use application::Application;
 use cdc::{CdcConfig, GroupDeps, run_group};
+use database::{Database, ScyllaConfig};
 use dead_letter::LetterBox;
 use leases::LeaseConfig;
 use messaging::{BrokerWatchConfig, KafkaConfig, Publisher, PublisherConfig, Relay};
+use runtime::Process;
 use runtime::config::{BadValue, Configuration};
-use runtime::{Process, ScyllaConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::process::ExitCode;
@@ -51,10 +52,11 @@ async fn run(mut process: Process<Config>, application: Application) -> anyhow::
     application.check()?;
     let Config { scylla, kafka, publisher, broker_watch, leases, cdc } = process.config.clone();
     let publisher = Publisher::new(kafka, publisher).context("make the producer")?;
-    let session = process.scylla(&scylla).await?;
+    let database = Database::connect(&process, &scylla).await?;
     let schema =
         [::leases::MIGRATIONS, event_store::MIGRATIONS, ::cdc::MIGRATIONS, dead_letter::MIGRATIONS];
-    let settings = process.wait_for_schema(&session, &schema).await?;
+    let settings = database.wait_for_schema(&mut process, &schema).await?;
+    let session = database.session();
     let letters = LetterBox::open(session.clone(), cdc.blocked_aggregates_max).await?;
     let deps = GroupDeps {
         session,

@@ -4,11 +4,12 @@ use application::Application;
 use cdc::{
     CdcConfig, GroupDeps, Letters, OwnedSlots, ScannerConfig, ScannerDeps, run_group, run_scanner,
 };
+use database::{Database, ScyllaConfig};
 use dead_letter::LetterBox;
 use leases::LeaseConfig;
 use projection::audit::{AuditConfig, AuditDeps, run_audit};
+use runtime::Process;
 use runtime::config::{BadValue, Configuration};
-use runtime::{Process, ScyllaConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -51,7 +52,7 @@ pub fn main(application: Application) -> ExitCode {
 async fn run(mut process: Process<Config>, application: Application) -> anyhow::Result<()> {
     application.check()?;
     let Config { scylla, leases, cdc, scanner, audit } = process.config.clone();
-    let session = process.scylla(&scylla).await?;
+    let database = Database::connect(&process, &scylla).await?;
     let schema = [
         ::leases::MIGRATIONS,
         event_store::MIGRATIONS,
@@ -59,7 +60,8 @@ async fn run(mut process: Process<Config>, application: Application) -> anyhow::
         dead_letter::MIGRATIONS,
         application.read_models.migrations(),
     ];
-    let settings = process.wait_for_schema(&session, &schema).await?;
+    let settings = database.wait_for_schema(&mut process, &schema).await?;
+    let session = database.session();
     let consumers = application.read_models.consumers(&session);
     let owned = watch::Sender::<BTreeSet<u32>>::default();
     let slots = owned.subscribe();

@@ -4,9 +4,10 @@
 //! aggregate; the projector decodes it, lets the [`Projection`] fold it over the aggregate's view,
 //! and writes the resulting [`RowWrite`]s under the version's timestamp; the sequencer stores the
 //! new view with its cursor. An application lists its projections in one value, [`ReadModels`]: consumers,
-//! migrations, [`audit`] and verification follow from it. [`listing`] reads lists page by page.
+//! migrations, [`audit`] and verification follow from it. [`ById`] and [`listing`] read their rows.
 
 pub mod audit;
+mod by_id;
 pub mod listing;
 mod metrics;
 mod projection;
@@ -18,8 +19,9 @@ pub mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use by_id::ById;
 pub use projection::{FoldError, Folded, Projection, Table, beginning, begun};
 pub use projector::Projector;
 pub use query_error::QueryError;
 pub use read_model::{ReadModel, ReadModelError, ReadModels};
-pub use row::{IntoCell, RowWrite};
+pub use row::{IntoCell, RowWrite, as_rfc3339};

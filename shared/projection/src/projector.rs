@@ -5,6 +5,7 @@ use crate::projection::Projection;
 use crate::row::{RowWrite, WriteTimes};
 use async_trait::async_trait;
 use cdc::{Change, ChangeConsumer, ErrorClass, HandleError};
+use database::error_class;
 use futures::future::try_join_all;
 use moka::future::Cache;
 use scylla::client::session::Session;
@@ -100,8 +101,8 @@ enum WriteError {
 impl WriteError {
     fn class(&self) -> ErrorClass {
         match self {
-            Self::Prepare(error) => ErrorClass::of_prepare(error),
-            Self::Execute(error) => ErrorClass::of_request(error),
+            Self::Prepare(error) => error_class::of_prepare(error),
+            Self::Execute(error) => error_class::of_request(error),
         }
     }
 }

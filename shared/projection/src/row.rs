@@ -145,6 +145,15 @@ impl RowWrite {
     }
 }
 
+/// Writes a `timestamp` as all answers have it, for `#[serde(serialize_with = "projection::as_rfc3339")]`. Errs beyond
+/// the year 9999.
+pub fn as_rfc3339<S: serde::Serializer>(
+    at: &CqlTimestamp,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serde::Serialize::serialize(&Timestamp(at.0), serializer)
+}
+
 /// What a cell can be made of.
 pub trait IntoCell {
     /// The cell.

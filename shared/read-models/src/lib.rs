@@ -19,9 +19,9 @@ pub use customers::AddressView;
 
 use application::Application;
 use customers::Customers;
+use database::{Migration, MigrationSet};
 use orders::Orders;
 use projection::{ReadModel, ReadModels};
-use runtime::{Migration, MigrationSet};
 
 /// The read models of the shop. Their migrations are stored under the name that they first had.
 pub const READ_MODELS: ReadModels = ReadModels::new(

@@ -67,28 +67,17 @@ impl Default for BreakerConfig {
 
 /// What requests are sent to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Target {
-    /// ScyllaDB.
-    Database,
-    /// Kafka or Redpanda.
-    Broker,
-}
+pub struct Target(&'static str);
 
 impl Target {
-    /// For logs and metrics.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Database => "database",
-            Self::Broker => "broker",
-        }
+    /// By its name in logs and metrics. `/readyz?verbose` shows its breaker as `breaker-<name>`.
+    pub const fn new(name: &'static str) -> Self {
+        Self(name)
     }
 
-    /// Its line in `/readyz?verbose`.
-    fn check(self) -> &'static str {
-        match self {
-            Self::Database => "breaker-database",
-            Self::Broker => "breaker-broker",
-        }
+    /// For logs and metrics.
+    pub const fn name(self) -> &'static str {
+        self.0
     }
 }
 
@@ -310,7 +299,7 @@ impl Breaker {
         }
         if let Some(readiness) = &self.inner.readiness {
             // Good in every state: what is wrong with the target is another check's to say.
-            readiness.set(target.check(), true, name);
+            readiness.set(format!("breaker-{}", target.name()), true, name);
         }
     }
 

@@ -31,9 +31,9 @@ pub use command_line::ConfigArguments;
 pub(crate) use command_line::refuse;
 pub use keys::{BadValue, Unit, are_addresses, in_range};
 pub use reference::{Entry, Kind, reference, to_markdown};
-pub use sections::{Admin, Log, LogFormat, Secret, Shell, Shutdown};
+pub use sections::{Admin, Health, Log, LogFormat, Secret, Shell, Shutdown};
 pub use security::{
-    check_certificate, check_credentials, check_files, check_password_file, check_tls,
+    check_credentials, check_files, check_password_file, check_port_files, check_tls,
     check_tls_files,
 };
 

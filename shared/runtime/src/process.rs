@@ -3,36 +3,22 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::{CommandFactory, FromArgMatches, Parser};
-use scylla::client::session::Session;
-use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::addresses::{self, Addresses};
-use crate::backoff::{Backoff, BackoffConfig};
-use crate::breaker::{Breaker, BreakerConfig, Target};
-use crate::config::{ConfigArguments, Configuration, Loaded, Shutdown, refuse};
-use crate::health::{self, HealthConfig, Watched};
-use crate::http::HttpConfig;
+use crate::config::{ConfigArguments, Configuration, Health, Loaded, Shutdown, refuse};
 use crate::probe::{self, Probe};
 use crate::readiness::{Phase, Readiness};
-use crate::schema::{self, MigrationSet, Settings};
-use crate::session::ScyllaConfig;
 use crate::shutdown::Stopped;
 use crate::supervisor::Supervisor;
 use crate::telemetry::chain;
-use crate::{admin, descriptors, process_metrics, session, shutdown, telemetry, traces};
-
-/// Pauses between looks for the schema when the session is not the shell's own.
-const SCHEMA_PAUSES: BackoffConfig = BackoffConfig { initial_ms: 50, max_ms: 1000 };
-
-/// Connections that the kernel keeps until the process takes them.
-const HTTP_BACKLOG: u32 = 1024;
+use crate::{admin, descriptors, process_metrics, shutdown, telemetry, traces};
 
 #[derive(Parser)]
 #[command(version)]
@@ -147,9 +133,6 @@ where
         addresses: Arc::new(addresses),
         supervisor: Supervisor::new(shell.supervision, shutdown.clone(), readiness.clone()),
         health: shell.health,
-        watched: OnceLock::new(),
-        breaker: OnceLock::new(),
-        pauses: OnceLock::new(),
     };
     let result = runtime.block_on(async {
         if parent_pipe {
@@ -196,13 +179,7 @@ pub struct Process<C> {
     grace: Shutdown,
     addresses: Arc<Addresses>,
     supervisor: Supervisor,
-    health: HealthConfig,
-    /// What readiness looks at while the process runs: the schema that it waited for.
-    watched: OnceLock<Watched>,
-    /// That of the database, where the process's requests have one.
-    breaker: OnceLock<Breaker>,
-    /// Between looks for the schema: those of the session.
-    pauses: OnceLock<BackoffConfig>,
+    health: Health,
 }
 
 impl<C> Process<C> {
@@ -221,62 +198,9 @@ impl<C> Process<C> {
         self.readiness.clone()
     }
 
-    /// Connects to the database and uses its keyspace; tries until both are there. Errs when asked
-    /// to end meanwhile, or when the configuration cannot fit this cluster.
-    pub async fn scylla(&self, config: &ScyllaConfig) -> anyhow::Result<Arc<Session>> {
-        self.pauses.get_or_init(|| config.backoff());
-        session::connect_when_up(config, &self.readiness, &self.shutdown).await
-    }
-
-    /// Waits until all of `migrations` are applied, saying for what it waits, and reads what all
-    /// processes agree on. Workers never migrate: `esctl migrate` does.
-    pub async fn wait_for_schema(
-        &self,
-        session: &Arc<Session>,
-        migrations: &[MigrationSet],
-    ) -> anyhow::Result<Settings> {
-        let pauses = self.pauses.get().copied().unwrap_or(SCHEMA_PAUSES);
-        let backoff = Backoff::new(pauses);
-        let settings =
-            schema::wait(session, migrations, backoff, &self.readiness, &self.shutdown).await?;
-        self.watched.get_or_init(|| Watched {
-            session: Arc::clone(session),
-            migrations: migrations.to_vec(),
-            readiness: self.readiness.clone(),
-            config: self.health,
-            breaker: None,
-        });
-        Ok(settings)
-    }
-
-    /// The circuit breaker of the database for the process's requests. The health check finds out, too,
-    /// when the database is back: otherwise the first who ask after a quiet time would be refused.
-    pub fn database_breaker(&self, config: BreakerConfig) -> Breaker {
-        let make = || Breaker::new(Target::Database, config, Some(self.readiness()));
-        self.breaker.get_or_init(make).clone()
-    }
-
-    /// Takes the HTTP port, so that one in use is told at the start and not after the database was waited for.
-    /// Nobody can connect before [`Process::listen_http`].
-    pub fn take_http(&self, config: &HttpConfig) -> anyhow::Result<TcpSocket> {
-        let take = || {
-            let address = config.listen;
-            let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-            socket.set_reuseaddr(true)?;
-            socket.bind(address)?;
-            Ok(socket)
-        };
-        take().map_err(|error: std::io::Error| {
-            anyhow::Error::new(error).context(format!("bind http.listen {}", config.listen))
-        })
-    }
-
-    /// Listens on the HTTP port and makes its address known, in the log and in the port file under `http`.
-    pub fn listen_http(&self, port: TcpSocket) -> anyhow::Result<TcpListener> {
-        let listener = port.listen(HTTP_BACKLOG).context("listen on http.listen")?;
-        let address = listener.local_addr().context("address of the HTTP port")?;
-        self.listening("http", address)?;
-        Ok(listener)
+    /// How a child that keeps `/readyz` true while the process runs is to look at what the process needs.
+    pub fn health(&self) -> Health {
+        self.health
     }
 
     /// Says that the process listens on an address, in the log and in the port file.
@@ -310,12 +234,7 @@ impl<C> Process<C> {
 
     /// Is ready, waits for the end, and drains the workers within the grace period. What outlives
     /// it is logged by name and makes the process fail.
-    pub async fn run_until_shutdown(mut self) -> anyhow::Result<()> {
-        if let Some(watched) = self.watched.take() {
-            let watched = Watched { breaker: self.breaker.take(), ..watched };
-            let shutdown = self.shutdown();
-            self.child("health", move || health::watch(watched.clone(), shutdown.clone()));
-        }
+    pub async fn run_until_shutdown(self) -> anyhow::Result<()> {
         self.readiness.enter(Phase::Running);
         info!(process = self.name, "ready");
         let readiness = self.readiness.clone();

@@ -44,7 +44,7 @@ pub(crate) fn register(process: &str, version: &str) -> prometheus::Result<()> {
     )?;
     build.with_label_values(&[process, version]).set(1);
     prometheus::register(Box::new(build))?;
-    crate::http::register_metrics();
+    crate::port::register_metrics();
     prometheus::register(Box::new(ProcessCollector::new()?))
 }
 

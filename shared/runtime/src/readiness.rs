@@ -1,5 +1,6 @@
 //! Whether the process is able to work, as a list of named checks.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,8 +15,8 @@ pub struct Readiness {
 #[derive(Debug, Default)]
 struct Inner {
     phase: Phase,
-    checks: BTreeMap<&'static str, Check>,
-    children: BTreeMap<&'static str, Check>,
+    checks: BTreeMap<Cow<'static, str>, Check>,
+    children: BTreeMap<Cow<'static, str>, Check>,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -34,8 +35,9 @@ struct Check {
 
 impl Readiness {
     /// States how a check stands. `reason` is shown by `/readyz?verbose`.
-    pub fn set(&self, check: &'static str, good: bool, reason: impl Into<String>) {
-        self.with(|inner| inner.checks.insert(check, Check { good, reason: reason.into() }));
+    pub fn set(&self, check: impl Into<Cow<'static, str>>, good: bool, reason: impl Into<String>) {
+        let (check, state) = (check.into(), Check { good, reason: reason.into() });
+        self.with(|inner| inner.checks.insert(check, state));
     }
 
     /// How a check stands, with its reason; `None` when it was never set.
@@ -45,7 +47,8 @@ impl Readiness {
 
     /// States whether a child of the process is running, and why not.
     pub(crate) fn set_child(&self, name: &'static str, good: bool, reason: impl Into<String>) {
-        self.with(|inner| inner.children.insert(name, Check { good, reason: reason.into() }));
+        let state = Check { good, reason: reason.into() };
+        self.with(|inner| inner.children.insert(name.into(), state));
     }
 
     /// Whether the process takes work now.

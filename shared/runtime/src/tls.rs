@@ -24,7 +24,7 @@ pub use fault::TlsFault;
 pub(crate) use pinned::to_oneself;
 
 /// The cryptography of all connections.
-pub(crate) fn provider() -> Arc<CryptoProvider> {
+pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
@@ -38,7 +38,7 @@ pub(crate) fn certificates(key: &str, path: &str) -> anyhow::Result<Vec<Certific
 }
 
 /// The authorities of a PEM file.
-pub(crate) fn authorities(key: &str, path: &str) -> anyhow::Result<RootCertStore> {
+pub fn authorities(key: &str, path: &str) -> anyhow::Result<RootCertStore> {
     let mut authorities = RootCertStore::empty();
     for authority in certificates(key, path)? {
         authorities.add(authority).with_context(|| format!("{key} {path}"))?;
@@ -47,7 +47,7 @@ pub(crate) fn authorities(key: &str, path: &str) -> anyhow::Result<RootCertStore
 }
 
 /// A certificate and its private key, of two PEM files. Errs with the key that names the file at fault.
-pub(crate) fn certified_key(
+pub fn certified_key(
     [cert_key, key_key]: [&str; 2],
     [cert, key]: [&str; 2],
     provider: &CryptoProvider,
@@ -72,7 +72,7 @@ pub enum CertificateFault {
 
 impl CertificateFault {
     /// `None` if the error is not about the certificate that the other side showed.
-    pub(crate) fn of(error: &Error) -> Option<Self> {
+    pub fn of(error: &Error) -> Option<Self> {
         use CertificateError as Fault;
         let Error::InvalidCertificate(fault) = error else { return None };
         Some(match fault {

@@ -77,12 +77,7 @@ pub(crate) fn flush() {
 }
 
 /// A request of a client, in its trace if it sent one.
-pub(crate) fn request(
-    method: &str,
-    path: &str,
-    correlation_id: Uuid,
-    trace_parent: Option<&str>,
-) -> Span {
+pub fn request(method: &str, path: &str, correlation_id: Uuid, trace_parent: Option<&str>) -> Span {
     let span = info_span!(
         target: TARGET,
         "request",
@@ -104,12 +99,12 @@ pub(crate) fn request(
 }
 
 /// The trace of a request, which is known once its span is.
-pub(crate) fn belongs_to(span: &Span, trace_id: &str) {
+pub fn belongs_to(span: &Span, trace_id: &str) {
     span.record(ORIGIN, trace_id);
 }
 
 /// The end of a request.
-pub(crate) fn answered(span: &Span, status: u16) {
+pub fn answered(span: &Span, status: u16) {
     span.record("http.response.status_code", status);
     if status >= 500 {
         span.record("otel.status_code", "ERROR");
@@ -172,7 +167,7 @@ pub fn publish(topic: &str, aggregate_id: Uuid) -> Span {
 }
 
 /// What a span is called elsewhere, as W3C `traceparent`. `None` while traces are off.
-pub(crate) fn trace_parent(span: &Span) -> Option<String> {
+pub fn trace_parent(span: &Span) -> Option<String> {
     let context = span.context();
     let context = context.span().span_context().clone();
     context.is_valid().then(|| {

@@ -10,7 +10,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use runtime::config::Configuration;
-use runtime::{CancellationToken, Process, ScyllaConfig};
+use runtime::{CancellationToken, Process, Secret, Stopped};
 use rustix::process::{Pid, Signal, kill_process};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -42,7 +42,10 @@ fn main() -> ExitCode {
         ),
         ("asked_twice_it_still_drains", asked_twice_it_still_drains),
         ("a_deaf_worker_is_named", a_deaf_worker_is_named),
-        ("without_a_database_it_waits_and_says_so", without_a_database_it_waits_and_says_so),
+        (
+            "who_waits_says_for_what_and_may_be_asked_to_end",
+            who_waits_says_for_what_and_may_be_asked_to_end,
+        ),
     ];
     let filter: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
     let mut failed = Vec::new();
@@ -67,8 +70,14 @@ const DEFAULTS: &str =
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Config {
-    scylla: ScyllaConfig,
+    scylla: Scylla,
     work: Work,
+}
+
+/// What these tests look at of a section that all processes have.
+#[derive(Serialize, Deserialize, JsonSchema)]
+struct Scylla {
+    password: Secret,
 }
 
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -103,8 +112,10 @@ async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
             });
         }
         "deaf" => process.worker("deaf", std::future::pending()),
-        "database" => {
-            process.scylla(&process.config.scylla).await?;
+        "waiting" => {
+            process.readiness().set("harbour", false, "no ship yet");
+            shutdown.cancelled().await;
+            return Err(Stopped { awaited: "a ship".to_owned() }.into());
         }
         other => anyhow::bail!("unknown mode {other}"),
     }
@@ -258,20 +269,16 @@ fn a_deaf_worker_is_named() {
     assert!(stderr.contains("children outlived the grace period: deaf"), "{stderr}");
 }
 
-fn without_a_database_it_waits_and_says_so() {
-    // Nobody listens on a port that was free a moment ago, or what does is no database.
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
-    let address = closed.local_addr().expect("address").to_string();
-    drop(closed);
-    let running = Running::start(sample("database").env("SCYLLA_NODES", &address));
+fn who_waits_says_for_what_and_may_be_asked_to_end() {
+    let running = Running::start(&mut sample("waiting"));
     let readyz = running.get("/readyz?verbose");
     assert!(readyz.starts_with("HTTP/1.1 503"), "{readyz}");
-    running.wait_for_log("waiting for the database");
-    assert!(running.get("/readyz?verbose").contains(&address), "the address is not named");
+    assert!(readyz.contains("[-]harbour no ship yet"), "{readyz}");
     assert!(running.get("/livez").starts_with("HTTP/1.1 200"), "not alive");
     running.signal(Signal::TERM);
     let (code, _, stderr) = running.end();
     assert_eq!(code, Some(0), "{stderr}");
+    assert!(stderr.contains("asked to end while waiting for a ship"), "{stderr}");
 }
 
 // What the tests need.
@@ -310,7 +317,7 @@ impl Running {
         });
         running.wait_for("a first state", || {
             let report = running.get("/readyz?verbose");
-            (report.contains("[+]process running") || report.contains("[-]database")).then_some(())
+            (report.contains("[+]process running") || report.contains("[-]harbour")).then_some(())
         });
         running
     }

@@ -368,7 +368,7 @@ impl Target for World {
     }
 
     fn needs(&self) -> cdc::Target {
-        cdc::Target::Broker
+        cdc::Target::new("broker")
     }
 
     async fn cursor(&self, aggregate_id: Uuid) -> Result<u64, HandleError> {
@@ -469,7 +469,7 @@ fn breakers(config: BreakerConfig) -> Breakers {
         }
 
         fn target(&self) -> cdc::Target {
-            cdc::Target::Broker
+            cdc::Target::new("broker")
         }
 
         async fn handle(

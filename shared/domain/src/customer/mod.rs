@@ -14,9 +14,8 @@ mod samples;
 pub use command::{Address, CustomerCommand, Profile};
 pub use event::{CustomerEvent, StoredAddress};
 
-use kernel::{Aggregate, Decision, DecisionContext, DomainError, RefusalKind};
+use kernel::{Aggregate, Decision, DecisionContext};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use uuid::Uuid;
 
 /// The most addresses that a customer may have at a time.
@@ -25,32 +24,15 @@ pub const ADDRESSES_MAX: usize = 20;
 /// The most addresses that a customer may ever have had: ids of removed ones are remembered.
 pub const ADDRESSES_EVER_MAX: usize = 1_000;
 
-/// Where a customer stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum CustomerStatus {
-    /// Dealt with.
-    Active,
-    /// Not dealt with for now.
-    Suspended,
-    /// Not dealt with any more. Final.
-    Deactivated,
-}
-
-impl CustomerStatus {
-    /// The stored and published name.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Suspended => "suspended",
-            Self::Deactivated => "deactivated",
-        }
-    }
-}
-
-impl fmt::Display for CustomerStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+statuses! {
+    /// Where a customer stands.
+    CustomerStatus {
+        /// Dealt with.
+        Active = "active",
+        /// Not dealt with for now.
+        Suspended = "suspended",
+        /// Not dealt with any more. Final.
+        Deactivated = "deactivated",
     }
 }
 
@@ -111,32 +93,17 @@ pub enum CustomerError {
     TooManyAddresses,
 }
 
-impl DomainError for CustomerError {
-    fn code(&self) -> &'static str {
-        match self {
-            Self::NotFound => "customer_not_found",
-            Self::AlreadyExists => "customer_already_exists",
-            Self::Suspended => "customer_suspended",
-            Self::Deactivated => "customer_deactivated",
-            Self::NotSuspended => "customer_not_suspended",
-            Self::DoneDifferently { .. } => "customer_done_differently",
-            Self::AddressNotFound => "address_not_found",
-            Self::AddressIdTaken => "address_id_taken",
-            Self::TooManyAddresses => "too_many_addresses",
-        }
-    }
-
-    fn kind(&self) -> RefusalKind {
-        match self {
-            Self::NotFound | Self::AddressNotFound => RefusalKind::NotFound,
-            Self::AlreadyExists
-            | Self::Suspended
-            | Self::Deactivated
-            | Self::NotSuspended
-            | Self::DoneDifferently { .. }
-            | Self::AddressIdTaken
-            | Self::TooManyAddresses => RefusalKind::WrongState,
-        }
+kernel::error_codes! {
+    CustomerError {
+        NotFound: NotFound "customer_not_found",
+        AlreadyExists: WrongState "customer_already_exists",
+        Suspended: WrongState "customer_suspended",
+        Deactivated: WrongState "customer_deactivated",
+        NotSuspended: WrongState "customer_not_suspended",
+        DoneDifferently: WrongState "customer_done_differently",
+        AddressNotFound: NotFound "address_not_found",
+        AddressIdTaken: WrongState "address_id_taken",
+        TooManyAddresses: WrongState "too_many_addresses",
     }
 }
 

@@ -15,51 +15,21 @@ pub use command::OrderCommand;
 pub use event::{OrderEvent, OrderItem};
 
 use crate::value::Items;
-use kernel::{Aggregate, Decision, DecisionContext, DomainError, RefusalKind};
-use std::fmt;
+use kernel::{Aggregate, Decision, DecisionContext};
 
-/// Where an order stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum OrderStatus {
-    /// Its items may still change.
-    Created,
-    /// Settled, not yet sent.
-    Confirmed,
-    /// On its way.
-    Shipped,
-    /// Arrived. Final.
-    Delivered,
-    /// Called off before it was sent. Final.
-    Cancelled,
-}
-
-impl OrderStatus {
-    /// Every status, in the order of an order's life.
-    pub const ALL: [Self; 5] =
-        [Self::Created, Self::Confirmed, Self::Shipped, Self::Delivered, Self::Cancelled];
-
-    /// The stored and published name.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Created => "created",
-            Self::Confirmed => "confirmed",
-            Self::Shipped => "shipped",
-            Self::Delivered => "delivered",
-            Self::Cancelled => "cancelled",
-        }
-    }
-
-    /// The status of that name.
-    #[must_use]
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|status| status.as_str() == name)
-    }
-}
-
-impl fmt::Display for OrderStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+statuses! {
+    /// Where an order stands.
+    OrderStatus {
+        /// Its items may still change.
+        Created = "created",
+        /// Settled, not yet sent.
+        Confirmed = "confirmed",
+        /// On its way.
+        Shipped = "shipped",
+        /// Arrived. Final.
+        Delivered = "delivered",
+        /// Called off before it was sent. Final.
+        Cancelled = "cancelled",
     }
 }
 
@@ -142,31 +112,16 @@ pub enum OrderError {
     },
 }
 
-impl DomainError for OrderError {
-    fn code(&self) -> &'static str {
-        match self {
-            Self::NotFound => "order_not_found",
-            Self::AlreadyExists => "order_already_exists",
-            Self::ItemsFixed { .. } => "order_items_fixed",
-            Self::NotConfirmable { .. } => "order_not_confirmable",
-            Self::NotShippable { .. } => "order_not_shippable",
-            Self::NotDeliverable { .. } => "order_not_deliverable",
-            Self::NotCancellable { .. } => "order_not_cancellable",
-            Self::DoneDifferently { .. } => "order_done_differently",
-        }
-    }
-
-    fn kind(&self) -> RefusalKind {
-        match self {
-            Self::NotFound => RefusalKind::NotFound,
-            Self::AlreadyExists
-            | Self::ItemsFixed { .. }
-            | Self::NotConfirmable { .. }
-            | Self::NotShippable { .. }
-            | Self::NotDeliverable { .. }
-            | Self::NotCancellable { .. }
-            | Self::DoneDifferently { .. } => RefusalKind::WrongState,
-        }
+kernel::error_codes! {
+    OrderError {
+        NotFound: NotFound "order_not_found",
+        AlreadyExists: WrongState "order_already_exists",
+        ItemsFixed: WrongState "order_items_fixed",
+        NotConfirmable: WrongState "order_not_confirmable",
+        NotShippable: WrongState "order_not_shippable",
+        NotDeliverable: WrongState "order_not_deliverable",
+        NotCancellable: WrongState "order_not_cancellable",
+        DoneDifferently: WrongState "order_done_differently",
     }
 }
 

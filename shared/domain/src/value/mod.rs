@@ -13,8 +13,6 @@ pub use email::{EMAIL_CHARS_MAX, Email};
 pub use items::{AMOUNT_MINOR_MAX, Amount, ITEMS_MAX, Item, Items, QUANTITY_MAX, Quantity};
 pub use text::{Country, PHONE_CHARS_MAX, Phone, Text};
 
-use kernel::{DomainError, RefusalKind};
-
 /// Why a value is refused, whatever the state of an aggregate is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ValueError {
@@ -68,27 +66,21 @@ pub enum ValueError {
     Country,
 }
 
-impl DomainError for ValueError {
-    fn code(&self) -> &'static str {
-        match self {
-            Self::Blank => "blank_text",
-            Self::TooLong { .. } => "text_too_long",
-            Self::Padded => "padded_text",
-            Self::ForbiddenCharacter(_) => "forbidden_character",
-            Self::Quantity(_) => "quantity_out_of_range",
-            Self::Amount(_) => "amount_out_of_range",
-            Self::Currency => "unknown_currency",
-            Self::NoItems => "no_items",
-            Self::TooManyItems(_) => "too_many_items",
-            Self::TotalTooLarge => "total_too_large",
-            Self::Email => "malformed_email",
-            Self::Phone => "malformed_phone",
-            Self::Country => "malformed_country",
-        }
-    }
-
-    fn kind(&self) -> RefusalKind {
-        RefusalKind::InvalidValue
+kernel::error_codes! {
+    ValueError {
+        Blank: InvalidValue "blank_text",
+        TooLong: InvalidValue "text_too_long",
+        Padded: InvalidValue "padded_text",
+        ForbiddenCharacter: InvalidValue "forbidden_character",
+        Quantity: InvalidValue "quantity_out_of_range",
+        Amount: InvalidValue "amount_out_of_range",
+        Currency: InvalidValue "unknown_currency",
+        NoItems: InvalidValue "no_items",
+        TooManyItems: InvalidValue "too_many_items",
+        TotalTooLarge: InvalidValue "total_too_large",
+        Email: InvalidValue "malformed_email",
+        Phone: InvalidValue "malformed_phone",
+        Country: InvalidValue "malformed_country",
     }
 }
 

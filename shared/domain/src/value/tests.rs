@@ -1,4 +1,5 @@
 use super::*;
+use kernel::{DomainError, RefusalKind};
 use proptest::prelude::*;
 
 #[track_caller]
@@ -163,24 +164,9 @@ fn a_total_never_overflows() {
 
 #[test]
 fn every_refusal_of_a_value_has_its_own_code() {
-    let refusals = [
-        ValueError::Blank,
-        ValueError::TooLong { max: 1, found: 2 },
-        ValueError::Padded,
-        ValueError::ForbiddenCharacter('\0'),
-        ValueError::Quantity(0),
-        ValueError::Amount(-1),
-        ValueError::Currency,
-        ValueError::NoItems,
-        ValueError::TooManyItems(ITEMS_MAX + 1),
-        ValueError::TotalTooLarge,
-        ValueError::Email,
-        ValueError::Phone,
-        ValueError::Country,
-    ];
-    let codes: std::collections::BTreeSet<_> = refusals.iter().map(DomainError::code).collect();
-    assert_eq!(codes.len(), refusals.len());
-    assert!(refusals.iter().all(|refusal| refusal.kind() == RefusalKind::InvalidValue));
+    let codes: std::collections::BTreeSet<_> = ValueError::CODES.iter().map(|c| c.code).collect();
+    assert_eq!(codes.len(), ValueError::CODES.len());
+    assert!(ValueError::CODES.iter().all(|code| code.kind == RefusalKind::InvalidValue));
 }
 
 proptest! {

@@ -1,4 +1,4 @@
-//! Authorities and certificates, made when a test needs them. The tests of `runtime` compile this file too.
+//! Authorities and certificates, made when a test needs them. The tests of `runtime` and `database` compile this file too.
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use std::path::{Path, PathBuf};

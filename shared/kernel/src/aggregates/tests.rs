@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct Never;
 
 impl DomainError for Never {
+    const CODES: &'static [ErrorCode] = &[];
+
     fn code(&self) -> &'static str {
         "never"
     }
@@ -187,6 +189,36 @@ fn an_event_that_is_forgotten_somewhere_is_named() {
     refused(registered!(NotListedWindow), "aggregate window: KINDS does not list Closed");
     refused(registered!(NoSampleWindow), "aggregate window: samples() has no Closed");
     refused(registered!(NoVariantWindow), "KINDS lists Painted, which is no variant");
+}
+
+crate::events! {
+    enum BellEvent, samples = bells, upcasters = [Upcaster {
+        event_type: "BellRang",
+        from: 1,
+        upcast: |_| serde_json::json!({"loudly": true}),
+    }];
+
+    Rang = "BellRang" 2 {
+        #[serde(default)]
+        loudly: bool,
+    }
+    Fell = "BellFell" 1 {}
+}
+
+fn bells() -> Vec<BellEvent> {
+    vec![BellEvent::Rang { loudly: false }, BellEvent::Fell {}]
+}
+
+aggregate!(Bell, BellEvent, "bell", "bells.events");
+
+#[test]
+fn events_of_one_list_are_complete() {
+    registered!(Bell).check().expect("complete");
+    assert_eq!(BellEvent::KINDS, [EventKind::new("BellRang", 2), EventKind::new("BellFell", 1)]);
+    let read = codec::decode::<BellEvent>("BellRang", 1, "{}").expect("upcast");
+    assert_eq!(read, BellEvent::Rang { loudly: true });
+    let stored = codec::encode(&BellEvent::Fell {}).expect("encoded");
+    assert_eq!(stored, "{}");
 }
 
 #[test]

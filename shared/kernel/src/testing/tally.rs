@@ -1,12 +1,9 @@
 //! The smallest aggregate that can refuse, find its effect already there, and record several events: for tests of
 //! what works with any aggregate.
 
-use crate::aggregate::{Aggregate, Decision, DecisionContext, DomainError, RefusalKind};
+use crate::aggregate::{Aggregate, Decision, DecisionContext, DomainError, ErrorCode, RefusalKind};
 use crate::aggregates::{AggregateType, Aggregates};
-use crate::event::{
-    CommitPlace, DomainEvent, EventKind, EventMetadata, RecordedEvent, Timestamp, Version,
-};
-use serde::{Deserialize, Serialize};
+use crate::event::{CommitPlace, EventMetadata, RecordedEvent, Timestamp, Version};
 use uuid::Uuid;
 
 /// An application of tallies alone.
@@ -48,28 +45,19 @@ impl TallyCommand {
     }
 }
 
-/// What happened to a tally.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", content = "data")]
-pub enum TallyEvent {
+crate::events! {
+    /// What happened to a tally.
+    pub enum TallyEvent, samples = one;
+
     /// A number was added.
-    #[serde(rename = "TallyAdded")]
-    Added {
+    Added = "TallyAdded" 1 {
         /// The number.
         number: u64,
-    },
+    }
 }
 
-impl DomainEvent for TallyEvent {
-    const KINDS: &'static [EventKind] = &[EventKind::new("TallyAdded", 1)];
-
-    fn kind(&self) -> EventKind {
-        Self::KINDS[0]
-    }
-
-    fn samples() -> Vec<Self> {
-        vec![Self::Added { number: 1 }]
-    }
+fn one() -> Vec<TallyEvent> {
+    vec![TallyEvent::Added { number: 1 }]
 }
 
 /// Why a command is refused.
@@ -81,12 +69,15 @@ pub struct TallyError {
 }
 
 impl DomainError for TallyError {
+    const CODES: &'static [ErrorCode] =
+        &[ErrorCode { code: "tally_full", kind: RefusalKind::WrongState }];
+
     fn code(&self) -> &'static str {
-        "tally_full"
+        Self::CODES[0].code
     }
 
     fn kind(&self) -> RefusalKind {
-        RefusalKind::WrongState
+        Self::CODES[0].kind
     }
 }
 

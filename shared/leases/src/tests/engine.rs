@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use database::ScyllaConfig;
+use database::schema::{ApplyConfig, KeyspaceConfig, SettingsConfig, apply};
 use embedded_scylla::faults::{Answer, FaultKind, FaultRule};
 use embedded_scylla::server::{Server, ServerConfig};
-use runtime::ScyllaConfig;
-use runtime::schema::{ApplyConfig, KeyspaceConfig, SettingsConfig, apply};
 use scylla::client::session::Session;
 use tempfile::TempDir;
 use uuid::Uuid;

@@ -1,11 +1,13 @@
 //! Starts the processes of the system in order and keeps them running.
 
 mod addresses;
+mod options;
 mod output;
 mod process;
 mod specs;
 
 pub use addresses::{Addresses, Listens, Replicas};
+pub use options::{Detours, Program, StackOptions, Whom};
 pub use output::Output;
 pub use process::{COMMAND_API, Process, QUERY_API};
 
@@ -14,11 +16,9 @@ use crate::http::HttpClient;
 use crate::programs::Programs;
 use crate::wait::wait_for;
 use anyhow::{Context, bail, ensure};
+use database::ScyllaConfig;
 use futures::future::{join_all, select_all, try_join_all};
-use runtime::ScyllaConfig;
 use specs::Specs;
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::process::Command;
@@ -29,6 +29,9 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 /// How long a process may take to end; the workers have a grace period of 10 s.
 const END_WITHIN: Duration = Duration::from_secs(15);
 
+/// The tool that makes the schema and the topics, and verifies what the stores hold.
+const ESCTL: &str = "esctl";
+
 /// Ends a child orderly; one that does not end is killed, and that is an error.
 async fn end(child: &Supervised) -> anyhow::Result<()> {
     match tokio::time::timeout(END_WITHIN, child.stop(Signal::Terminate)).await {
@@ -38,79 +41,6 @@ async fn end(child: &Supervised) -> anyhow::Result<()> {
             bail!("{} did not end within {END_WITHIN:?} and was killed", child.name)
         }
     }
-}
-
-/// The tool that makes the schema and the topics, and verifies what the stores hold.
-const ESCTL: &str = "esctl";
-
-/// What a stack is made of.
-#[derive(Debug, Clone)]
-pub struct StackOptions {
-    /// Where the engine and the broker keep their data.
-    pub data_dir: PathBuf,
-    /// Where everything listens.
-    pub addresses: Addresses,
-    /// Where the tables are.
-    pub keyspace: String,
-    /// Where the children's logs go.
-    pub output: Output,
-    /// More environment for all workers, for example other bounds.
-    pub env: Vec<(String, String)>,
-    /// More environment for some processes.
-    pub env_of: Vec<(Whom, String, String)>,
-    /// More arguments of the engine, for example a file with passwords.
-    pub engine: Vec<String>,
-    /// Ways to engine and broker that are not the direct one.
-    pub detours: Detours,
-    /// A program that serves Kafka's protocol at the broker's address, in the place of the embedded one.
-    pub broker: Option<Program>,
-}
-
-impl StackOptions {
-    /// A stack that keeps everything in this folder, its logs in `logs`, and differs from the plain one in
-    /// nothing. With `terminal` the logs are also shown.
-    pub fn new(data_dir: &Path, addresses: Addresses, terminal: bool) -> anyhow::Result<Self> {
-        let logs = data_dir.join("logs");
-        let output = Output::new(&logs, terminal);
-        Ok(Self {
-            data_dir: data_dir.to_owned(),
-            keyspace: ScyllaConfig::at(&addresses.engine).keyspace,
-            addresses,
-            output: output.with_context(|| format!("create {}", logs.display()))?,
-            env: Vec::new(),
-            env_of: Vec::new(),
-            engine: Vec::new(),
-            detours: Detours::default(),
-            broker: None,
-        })
-    }
-}
-
-/// Another program, and its arguments.
-#[derive(Debug, Clone)]
-#[expect(missing_docs, reason = "the names say it")]
-pub struct Program {
-    pub program: PathBuf,
-    pub args: Vec<String>,
-}
-
-/// Whom a variable is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Whom {
-    /// Every process of a program, `esctl` among them, by its name.
-    Program(&'static str),
-    /// One process.
-    One(Process),
-}
-
-/// Where a process finds the engine or the broker when it is not to reach them directly, by
-/// process: the place of a proxy.
-#[derive(Debug, Clone, Default)]
-pub struct Detours {
-    /// `host:port` of the engine as a process sees it.
-    pub engine: HashMap<Process, String>,
-    /// `host:port` of the broker as a process sees it.
-    pub broker: HashMap<Process, String>,
 }
 
 /// The running system. Dropping it kills all processes; [`Stack::shutdown`] ends them orderly.

@@ -5,7 +5,7 @@ use super::topics::{Arrival, TopicFollower};
 use crate::http::HttpClient;
 use crate::wait::wait_for;
 use anyhow::{Context, ensure};
-use runtime::session::{distributed_read, use_keyspace};
+use database::session::{distributed_read, use_keyspace};
 use scylla::client::session::Session;
 use scylla::errors::{DbError, ExecutionError, RequestAttemptError};
 use scylla::statement::Statement;

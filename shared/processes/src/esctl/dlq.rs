@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::esctl::output::Format;
 use crate::esctl::settings::Settings;
-use crate::esctl::{EXIT_CONFLICT, EXIT_FAILURE, EXIT_NOT_FOUND, database};
+use crate::esctl::{EXIT_CONFLICT, EXIT_FAILURE, EXIT_NOT_FOUND, connection};
 
 /// Looking at single events of the ledger; a person waits.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
@@ -82,8 +82,8 @@ struct Letters {
 
 impl Letters {
     async fn open(settings: &Settings) -> anyhow::Result<Self> {
-        let session = Arc::new(database::open(&settings.scylla).await?);
-        let slots = runtime::schema::settings(&session).await?.slots;
+        let session = Arc::new(connection::open(&settings.scylla).await?);
+        let slots = database::schema::settings(&session).await?.slots;
         let replay = Replay::open(session.clone(), READ_TIMEOUT, 1).await?;
         Ok(Self { operator: Operator::open(session, replay).await?, slots })
     }

@@ -5,12 +5,11 @@ use std::time::Duration;
 use anyhow::Context;
 use application::Application;
 use runtime::Backoff;
-use runtime::schema::{self, Outcome};
 use scylla::client::session::Session;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::esctl::database;
+use crate::esctl::connection;
 use crate::esctl::output::{self, Column, Format};
 use crate::esctl::schema::sets;
 use crate::esctl::settings::Settings;
@@ -62,7 +61,7 @@ async fn connect_within(settings: &Settings, wait: Duration) -> anyhow::Result<S
     let deadline = Instant::now() + wait;
     let mut backoff = Backoff::new(settings.scylla.backoff());
     loop {
-        match database::connect(&settings.scylla).await {
+        match connection::connect(&settings.scylla).await {
             Err(error) if Instant::now() < deadline => {
                 if backoff.attempts() == 0 {
                     eprintln!("waiting for the database: {}", runtime::chain(error.as_ref()));
@@ -109,7 +108,7 @@ async fn dry_run(
     session: &Session,
     keyspace: &str,
 ) -> anyhow::Result<Vec<Line>> {
-    let there = runtime::session::use_keyspace(session, keyspace).await?;
+    let there = database::session::use_keyspace(session, keyspace).await?;
     if !there {
         eprintln!("keyspace {keyspace} would be created");
     }

@@ -4,7 +4,7 @@
 //! 2 wrong usage, 3 not found, 4 conflict, 5 a check failed, 64 bad configuration. Configuration
 //! comes from the same files and variables as for every process; secrets never from arguments.
 
-mod database;
+mod connection;
 mod dlq;
 mod migrate;
 mod output;
@@ -19,10 +19,10 @@ use std::process::ExitCode;
 use anyhow::Context;
 use application::Application;
 use clap::{Parser, Subcommand};
+use database::schema::Edited;
 use runtime::config::{ConfigArguments, Loaded};
-use runtime::schema::Edited;
 
-use database::KeyspaceMissing;
+use connection::KeyspaceMissing;
 use dead_letter::operator::OperatorError;
 use output::Format;
 use settings::Settings;

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use application::Application;
-use runtime::MigrationSet;
-use runtime::schema::OWN_TABLES;
+use database::MigrationSet;
+use database::schema::OWN_TABLES;
 
 use crate::esctl::output;
 

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use database::ScyllaConfig;
+use database::schema::{ApplyConfig, KeyspaceConfig, SettingsConfig};
 use messaging::KafkaConfig;
-use runtime::ScyllaConfig;
 use runtime::config::{BadValue, Configuration};
-use runtime::schema::{ApplyConfig, KeyspaceConfig, SettingsConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

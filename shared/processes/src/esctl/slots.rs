@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
-use crate::esctl::database;
+use crate::esctl::connection;
 use crate::esctl::output::{self, Column, Format};
 use crate::esctl::settings::Settings;
 
@@ -80,7 +80,7 @@ pub(crate) async fn members(
     format: Format,
 ) -> anyhow::Result<()> {
     let MembersVerb::List = verb;
-    let session = database::open(&settings.scylla).await?;
+    let session = connection::open(&settings.scylla).await?;
     let slots = leases::list(&session).await?;
     let members = leases::list_members(&session).await?;
     let owned = |group: &str, member: Uuid| {
@@ -107,7 +107,7 @@ pub(crate) async fn run(verb: &Verb, settings: &Settings, format: Format) -> any
 }
 
 async fn list(settings: &Settings, format: Format) -> anyhow::Result<()> {
-    let session = database::open(&settings.scylla).await?;
+    let session = connection::open(&settings.scylla).await?;
     let states = leases::list(&session).await?;
     let now_us = database_now_us(&session).await?;
     let lines: Vec<Line> =

@@ -17,7 +17,7 @@ use messaging::TopicAudit;
 use projection::audit::Audit;
 use serde::Serialize;
 
-use crate::esctl::database;
+use crate::esctl::connection;
 use crate::esctl::output::{self, Column, Format};
 use crate::esctl::settings::Settings;
 use comparison::Comparison;
@@ -73,8 +73,8 @@ pub(crate) async fn run(
     settings: &Settings,
     format: Format,
 ) -> anyhow::Result<()> {
-    let session = Arc::new(database::open(&settings.scylla).await?);
-    let shared = runtime::schema::settings(&session).await?;
+    let session = Arc::new(connection::open(&settings.scylla).await?);
+    let shared = database::schema::settings(&session).await?;
     let slots = match &arguments.slots {
         Some(text) => parse_slots(text, shared.slots).map_err(BadSlots)?,
         None => (0..shared.slots).collect(),

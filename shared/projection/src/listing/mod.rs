@@ -66,20 +66,69 @@ pub trait List: Send + Sync {
 
     /// The columns of a row.
     const COLUMNS: &'static str;
-    /// What follows `FROM` to read several buckets before a time: the table, the partition key over these
-    /// buckets, `created_at < ?` and `PER PARTITION LIMIT ?`.
-    const BEFORE: &'static str;
-    /// The same for one bucket at one time: the partition key and `created_at = ?`.
-    const AT: &'static str;
     /// How many buckets one query may name: all partitions together are at most [`PARTITIONS_MAX`].
     const BUCKETS_MAX: i32;
 
+    /// What follows `FROM` to read several buckets before a time: the table, the partition key over these
+    /// buckets, `created_at < ?` and `PER PARTITION LIMIT ?`.
+    fn before() -> String;
+    /// The same for one bucket at one time: the partition key and `created_at = ?`.
+    fn at() -> String;
+
     /// The bucket of a time.
     fn bucket(at: Timestamp) -> i32;
-    /// The markers of [`List::BEFORE`] before the time: the partition key over these buckets.
+    /// The markers of [`List::before`] before the time: the partition key over these buckets.
     fn key(&self, buckets: Vec<i32>) -> Vec<CqlValue>;
-    /// The same of [`List::AT`], for one bucket.
+    /// The same of [`List::at`], for one bucket.
     fn key_at(&self, bucket: i32) -> Vec<CqlValue>;
+}
+
+/// A list of everything, in partitions of one bucket each: the simplest list. A busy one wants to spread each bucket
+/// over several partitions.
+pub trait Timeline: Send + Sync {
+    /// Its rows.
+    type Row: Listed + for<'frame, 'metadata> DeserializeRow<'frame, 'metadata>;
+
+    /// The table.
+    const TABLE: &'static str;
+    /// The columns of a row.
+    const COLUMNS: &'static str;
+    /// The column of the partition key, an `int`.
+    const BUCKET: &'static str;
+    /// The first clustering column, a `timestamp`, newest first.
+    const CREATED_AT: &'static str;
+    /// Days per bucket; a partition holds all that was created in them.
+    const BUCKET_DAYS: i32;
+}
+
+impl<T: Timeline> List for T {
+    type Row = T::Row;
+
+    const COLUMNS: &'static str = T::COLUMNS;
+    const BUCKETS_MAX: i32 = PARTITIONS_MAX;
+
+    fn before() -> String {
+        let (table, bucket, at) = (T::TABLE, T::BUCKET, T::CREATED_AT);
+        format!("{table} WHERE {bucket} IN ? AND {at} < ? PER PARTITION LIMIT ?")
+    }
+
+    fn at() -> String {
+        let (table, bucket, at) = (T::TABLE, T::BUCKET, T::CREATED_AT);
+        format!("{table} WHERE {bucket} = ? AND {at} = ?")
+    }
+
+    fn bucket(at: Timestamp) -> i32 {
+        let bucket = at.0.div_euclid(DAY_MS * i64::from(T::BUCKET_DAYS));
+        i32::try_from(bucket).unwrap_or(if bucket < 0 { i32::MIN } else { i32::MAX })
+    }
+
+    fn key(&self, buckets: Vec<i32>) -> Vec<CqlValue> {
+        vec![ints(buckets)]
+    }
+
+    fn key_at(&self, bucket: i32) -> Vec<CqlValue> {
+        vec![CqlValue::Int(bucket)]
+    }
 }
 
 /// A list of numbers, for a marker behind `IN`.
@@ -99,13 +148,13 @@ pub struct Listing<L> {
 impl<L: List> Listing<L> {
     /// Prepares the reads; the table must be there.
     pub async fn open(session: Arc<Session>) -> Result<Self, PrepareError> {
-        let prepare = async |rest: &str| {
+        let prepare = async |rest: String| {
             let text = format!("SELECT {} FROM {rest}", L::COLUMNS);
             let mut statement = session.prepare(text).await?;
             statement.set_is_idempotent(true);
             Ok::<_, PrepareError>(statement)
         };
-        let (before, at) = (prepare(L::BEFORE).await?, prepare(L::AT).await?);
+        let (before, at) = (prepare(L::before()).await?, prepare(L::at()).await?);
         Ok(Self { session, before, at, list: PhantomData })
     }
 

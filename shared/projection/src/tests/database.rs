@@ -2,8 +2,6 @@
 
 use super::tallies::TALLY_MODELS;
 use embedded_scylla::server::{Server, ServerConfig};
-use runtime::ScyllaConfig;
-use runtime::schema::{ApplyConfig, KeyspaceConfig, SettingsConfig, apply};
 use scylla::client::session::Session;
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,9 +2,9 @@
 
 use super::tallies::{TABLE, TALLY_MODELS, Tallies};
 use crate::{FoldError, Folded, Projection, ReadModel, ReadModelError, ReadModels, Table};
+use database::{Migration, MigrationSet};
 use kernel::testing::tally::{TALLIES, TallyEvent};
 use kernel::{Aggregates, EventEnvelope};
-use runtime::{Migration, MigrationSet};
 
 /// A projection that is there for what it says of itself.
 macro_rules! says {

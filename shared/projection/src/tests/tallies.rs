@@ -2,9 +2,9 @@
 
 use crate::{FoldError, Folded, Projection, ReadModel, ReadModels, RowWrite, Table};
 use cdc::Change;
+use database::{Migration, MigrationSet};
 use kernel::testing::tally::{Tally, TallyEvent, event};
 use kernel::{Aggregate, EventEnvelope};
-use runtime::{Migration, MigrationSet};
 use uuid::Uuid;
 
 pub(super) const TABLE: &str = "tally_read_model";

@@ -8,12 +8,10 @@ use crate::AddressView;
 use domain::{OrderItem, OrderStatus};
 use kernel::Timestamp;
 use orders_lists::{ByCustomer, ByStatus};
-use projection::QueryError;
 use projection::listing::{ListRequest, Listing};
+use projection::{ById, QueryError};
 use scylla::DeserializeRow;
 use scylla::client::session::Session;
-use scylla::errors::PrepareError;
-use scylla::statement::prepared::PreparedStatement;
 use scylla::value::CqlTimestamp;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -25,9 +23,8 @@ pub struct Queries {
 }
 
 struct Inner {
-    session: Arc<Session>,
-    order: PreparedStatement,
-    customer: PreparedStatement,
+    order: ById<OrderRow>,
+    customer: ById<CustomerRow>,
     by_customer: Listing<ByCustomer>,
     by_status: Listing<ByStatus>,
 }
@@ -101,27 +98,22 @@ impl Queries {
         let customer =
             format!("SELECT {CUSTOMER_COLUMNS} FROM customer_read_model WHERE customer_id = ?");
         let inner = Inner {
-            order: prepare(&session, &order).await?,
-            customer: prepare(&session, &customer).await?,
+            order: ById::open(Arc::clone(&session), &order).await?,
+            customer: ById::open(Arc::clone(&session), &customer).await?,
             by_customer: Listing::open(Arc::clone(&session)).await?,
-            by_status: Listing::open(Arc::clone(&session)).await?,
-            session,
+            by_status: Listing::open(session).await?,
         };
         Ok(Self { inner: Arc::new(inner) })
     }
 
     /// One order; `None` while no event of it was projected.
     pub async fn order(&self, order_id: Uuid) -> Result<Option<OrderRow>, QueryError> {
-        let inner = &self.inner;
-        let rows = inner.session.execute_unpaged(&inner.order, (order_id,)).await?;
-        Ok(rows.into_rows_result()?.maybe_first_row()?)
+        self.inner.order.read(order_id).await
     }
 
     /// One customer; `None` while no event of them was projected.
     pub async fn customer(&self, customer_id: Uuid) -> Result<Option<CustomerRow>, QueryError> {
-        let inner = &self.inner;
-        let rows = inner.session.execute_unpaged(&inner.customer, (customer_id,)).await?;
-        Ok(rows.into_rows_result()?.maybe_first_row()?)
+        self.inner.customer.read(customer_id).await
     }
 
     /// The orders of a customer, newest first.
@@ -143,10 +135,4 @@ impl Queries {
     ) -> Result<OrderPage, QueryError> {
         self.inner.by_status.page(&ByStatus { status }, now, request).await
     }
-}
-
-async fn prepare(session: &Session, text: &str) -> Result<PreparedStatement, PrepareError> {
-    let mut statement = session.prepare(text).await?;
-    statement.set_is_idempotent(true);
-    Ok(statement)
 }

@@ -44,11 +44,17 @@ impl List for ByCustomer {
     type Row = OrderSummary;
 
     const COLUMNS: &'static str = COLUMNS;
-    const BEFORE: &'static str = "orders_by_customer WHERE customer_id = ? AND bucket IN ? \
-        AND created_at < ? PER PARTITION LIMIT ?";
-    const AT: &'static str =
-        "orders_by_customer WHERE customer_id = ? AND bucket = ? AND created_at = ?";
     const BUCKETS_MAX: i32 = PARTITIONS_MAX;
+
+    fn before() -> String {
+        "orders_by_customer WHERE customer_id = ? AND bucket IN ? \
+        AND created_at < ? PER PARTITION LIMIT ?"
+            .to_owned()
+    }
+
+    fn at() -> String {
+        "orders_by_customer WHERE customer_id = ? AND bucket = ? AND created_at = ?".to_owned()
+    }
 
     fn bucket(at: Timestamp) -> i32 {
         customer_bucket(at)
@@ -71,11 +77,18 @@ impl List for ByStatus {
     type Row = OrderSummary;
 
     const COLUMNS: &'static str = COLUMNS;
-    const BEFORE: &'static str = "orders_by_status WHERE status = ? AND day IN ? AND spread IN ? \
-        AND created_at < ? PER PARTITION LIMIT ?";
-    const AT: &'static str =
-        "orders_by_status WHERE status = ? AND day = ? AND spread IN ? AND created_at = ?";
     const BUCKETS_MAX: i32 = PARTITIONS_MAX / STATUS_SPREAD;
+
+    fn before() -> String {
+        "orders_by_status WHERE status = ? AND day IN ? AND spread IN ? \
+        AND created_at < ? PER PARTITION LIMIT ?"
+            .to_owned()
+    }
+
+    fn at() -> String {
+        "orders_by_status WHERE status = ? AND day = ? AND spread IN ? AND created_at = ?"
+            .to_owned()
+    }
 
     fn bucket(at: Timestamp) -> i32 {
         day(at)

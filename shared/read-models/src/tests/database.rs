@@ -1,9 +1,9 @@
 //! A migrated database of the embedded engine.
 
 use crate::READ_MODELS;
+use database::ScyllaConfig;
+use database::schema::{ApplyConfig, KeyspaceConfig, SettingsConfig, apply};
 use embedded_scylla::server::{Server, ServerConfig};
-use runtime::ScyllaConfig;
-use runtime::schema::{ApplyConfig, KeyspaceConfig, SettingsConfig, apply};
 use scylla::client::session::Session;
 use scylla::value::Row;
 use std::sync::Arc;

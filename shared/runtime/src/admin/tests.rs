@@ -6,13 +6,19 @@ use crate::readiness::Phase;
 
 /// Status line and body of one request.
 fn get_path(address: SocketAddr, path: &str) -> (String, String) {
+    let answer = exchange(address, "GET", path);
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    (head.lines().next().unwrap_or_default().to_owned(), body.to_owned())
+}
+
+/// The whole answer to one request.
+fn exchange(address: SocketAddr, method: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).expect("connect to the admin port");
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n")
+    write!(stream, "{method} {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n")
         .expect("send a request");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("read the answer");
-    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
-    (head.lines().next().unwrap_or_default().to_owned(), body.to_owned())
+    answer
 }
 
 #[test]
@@ -54,5 +60,26 @@ fn metrics_say_what_runs_here() {
         "process_resident_memory_bytes ",
     ] {
         assert!(body.lines().any(|found| found.starts_with(line)), "{line:?} is not in\n{body}");
+    }
+}
+
+#[test]
+fn only_what_is_there_can_be_read_and_nothing_else_done() {
+    let address = start(&Admin::on_a_free_port(), Readiness::default()).expect("a free port");
+    let nothing = String::new();
+    let not_found = ("HTTP/1.1 404 Not Found".to_owned(), nothing.clone());
+    for path in ["/", "/livez/", "/readyz/verbose", "/metric"] {
+        assert_eq!(get_path(address, path), not_found, "{path}");
+    }
+    let (status, body) = get_path(address, "/livez?verbose");
+    assert_eq!((status.as_str(), body.as_str()), ("HTTP/1.1 200 OK", "ok\n"));
+
+    let refused = exchange(address, "POST", "/metrics");
+    assert!(refused.starts_with("HTTP/1.1 405 Method Not Allowed\r\n"), "{refused}");
+    assert!(refused.contains("allow: GET,HEAD\r\n"), "{refused}");
+    let head = exchange(address, "HEAD", "/livez");
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && head.ends_with("\r\n\r\n"), "{head}");
+    for line in ["content-length: 3\r\n", "content-type: text/plain; charset=utf-8\r\n"] {
+        assert!(head.contains(line), "{line:?} is not in {head}");
     }
 }

@@ -5,12 +5,14 @@ use super::*;
 const CONFIG: BreakerConfig =
     BreakerConfig { failing_keys_min: 3, pause: BackoffConfig { initial_ms: 100, max_ms: 1_000 } };
 
+const TARGET: Target = Target::new("target-of-tests");
+
 fn key(number: u128) -> Uuid {
     Uuid::from_u128(number)
 }
 
 fn breaker() -> Breaker {
-    Breaker::new(Target::Broker, CONFIG, None)
+    Breaker::new(TARGET, CONFIG, None)
 }
 
 /// A breaker that just opened.
@@ -125,16 +127,17 @@ async fn many_who_wait_send_one_request_per_pause() {
 
 #[tokio::test(start_paused = true)]
 async fn its_state_is_shown() {
+    const SHOWN: Target = Target::new("shown");
     let readiness = Readiness::default();
-    let breaker = Breaker::new(Target::Database, CONFIG, Some(readiness.clone()));
-    assert!(readiness.report().contains("[+]breaker-database closed"), "{}", readiness.report());
+    let breaker = Breaker::new(SHOWN, CONFIG, Some(readiness.clone()));
+    assert!(readiness.report().contains("[+]breaker-shown closed"), "{}", readiness.report());
     for number in 0..3 {
         breaker.pass().await.failed(key(number));
     }
-    assert!(readiness.report().contains("[+]breaker-database open"), "{}", readiness.report());
-    let of = |state| STATE.with_label_values(&["database", state]).get();
+    assert!(readiness.report().contains("[+]breaker-shown open"), "{}", readiness.report());
+    let of = |state| STATE.with_label_values(&["shown", state]).get();
     assert_eq!((of("closed"), of("open"), of("half_open")), (0.0, 1.0, 0.0));
-    assert_eq!(OPENED.with_label_values(&["database"]).get(), 1);
+    assert_eq!(OPENED.with_label_values(&["shown"]).get(), 1);
 }
 
 #[test]

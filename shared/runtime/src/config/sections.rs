@@ -10,8 +10,8 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tracing_subscriber::EnvFilter;
 
-use super::{BadValue, check_certificate, check_files};
-use crate::health::HealthConfig;
+use super::security::check_certificate;
+use super::{BadValue, check_files};
 use crate::supervisor::Supervision;
 
 /// The shell's part of the configuration.
@@ -27,7 +27,7 @@ pub struct Shell {
     /// What happens to children that fall.
     pub supervision: Supervision,
     /// How readiness is kept true.
-    pub health: HealthConfig,
+    pub health: Health,
 }
 
 impl Shell {
@@ -107,6 +107,16 @@ impl Shutdown {
     pub fn grace(&self) -> Duration {
         Duration::from_millis(self.grace_ms)
     }
+}
+
+/// `[health]`
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Health {
+    /// How often `/readyz` looks whether the database answers and has the schema, by one query.
+    pub interval_ms: NonZeroU64,
+    /// How long such a look may take.
+    pub timeout_ms: NonZeroU64,
 }
 
 /// A value that is neither logged nor printed. Serialized it is a row of stars.

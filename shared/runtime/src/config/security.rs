@@ -1,4 +1,4 @@
-//! Keys that the sections of database and broker have in common.
+//! Keys that the sections of several connections and ports have in common.
 
 use super::{BadValue, Secret};
 
@@ -24,7 +24,7 @@ pub fn check_tls(section: &str, tls: bool, files: [&str; 3]) -> Result<(), BadVa
 }
 
 /// Errs when `tls_cert_file` of `[section]` is named without `tls_key_file`, or the other way round.
-pub fn check_certificate(section: &str, cert: &str, key: &str) -> Result<(), BadValue> {
+pub(super) fn check_certificate(section: &str, cert: &str, key: &str) -> Result<(), BadValue> {
     let (missing, named) = match (cert.is_empty(), key.is_empty()) {
         (true, false) => ("tls_cert_file", "tls_key_file"),
         (false, true) => ("tls_key_file", "tls_cert_file"),
@@ -33,7 +33,19 @@ pub fn check_certificate(section: &str, cert: &str, key: &str) -> Result<(), Bad
     Err(BadValue::new(missing, format!("must be named where {section}.{named} is")))
 }
 
-/// The same of the keys' files, when one that is named cannot be read.
+/// The same of a port, whose `client_ca_file` is the third.
+pub fn check_port_files(section: &str, files: [&str; 3]) -> Result<(), BadValue> {
+    let [cert, key, client_ca] = files;
+    check_certificate(section, cert, key)?;
+    // Who names authorities does not expect to let everybody in.
+    if cert.is_empty() && !client_ca.is_empty() {
+        let reason = format!("must be named where {section}.client_ca_file is");
+        return Err(BadValue::new("tls_cert_file", reason));
+    }
+    Ok(())
+}
+
+/// Errs when one of the files that [`check_tls`] is about is named and cannot be read.
 pub fn check_tls_files(files: [&str; 3]) -> Result<(), BadValue> {
     check_files(&tls_files(files))
 }

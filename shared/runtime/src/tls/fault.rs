@@ -31,7 +31,8 @@ impl TlsFault {
         })
     }
 
-    pub(crate) fn of_tls(error: &TlsError) -> Option<Self> {
+    /// The same of the error of TLS itself.
+    pub fn of_tls(error: &TlsError) -> Option<Self> {
         if let Some(fault) = CertificateFault::of(error) {
             return Some(Self::Certificate(fault));
         }

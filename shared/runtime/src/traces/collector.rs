@@ -4,8 +4,8 @@ use super::EXPORT_TIMEOUT;
 use crate::tls::ClientTls;
 use anyhow::{Context, bail};
 use async_trait::async_trait;
-use axum::body::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::{Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
@@ -150,9 +150,8 @@ async fn exchange(
 mod tests {
     use super::*;
     use crate::certificates::{Authority, Folder};
-    use crate::http::{HttpConfig, HttpServer};
-    use axum::Router;
-    use axum::routing::post;
+    use crate::port::testing::Answering;
+    use crate::port::{Port, PortConfig};
     use tokio::net::TcpListener;
     use tokio_util::sync::CancellationToken;
 
@@ -184,17 +183,17 @@ mod tests {
         assert!(Collector::at("http://127.0.0.1:4318", |_| None).expect("good").tls.is_none());
     }
 
-    /// A collector that demands a certificate, and greets.
-    async fn guarded(folder: &Folder, shutdown: CancellationToken) -> (HttpServer, String) {
+    /// A collector that demands a certificate, and sends back what it got.
+    async fn guarded(folder: &Folder, shutdown: CancellationToken) -> (Port<Answering>, String) {
         let file = |name: &str| folder.path().join(name).display().to_string();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
-        let mut config = HttpConfig::at(address);
+        let mut config = PortConfig::at("http", address);
         config.tls_cert_file = file("server.crt");
         config.tls_key_file = file("server.key");
         config.client_ca_file = file("ca.crt");
-        let router = Router::new().route("/v1/traces", post(async |body: Bytes| body));
-        let server = HttpServer::new(listener, router, config, shutdown).expect("sound files");
+        let service = Answering::new(|body| async { body });
+        let server = Port::new(listener, service, config, shutdown).expect("sound files");
         (server, format!("https://127.0.0.1:{}/v1/traces", address.port()))
     }
 

@@ -28,7 +28,7 @@ impl Recorder {
             name,
             world: world.clone(),
             takes: Duration::ZERO,
-            target: Target::Database,
+            target: database::TARGET,
             refuses: Box::new(|_| None),
             begins: Box::new(|_| {}),
         }
@@ -40,7 +40,7 @@ impl Recorder {
             name,
             world: world.clone(),
             takes: Duration::ZERO,
-            target: Target::Database,
+            target: database::TARGET,
             refuses: Box::new(|_| None),
             begins: Box::new(|_| {}),
         }
@@ -53,7 +53,7 @@ impl Recorder {
 
     /// Whose effects need the broker.
     pub(crate) fn at_the_broker(mut self) -> Self {
-        self.target = Target::Broker;
+        self.target = Target::new("broker");
         self
     }
 

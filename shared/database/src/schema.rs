@@ -1,0 +1,146 @@
+//! Tables and their versions.
+//!
+//! Each crate that owns tables exposes one [`MigrationSet`]. [`apply`] brings a database up to date:
+//! keyspace, then every migration once, in order, also when several processes do it at the same
+//! time. [`pending`] says what is missing, and workers wait until nothing is.
+//!
+//! A migration is claimed by a lightweight transaction on its row of `schema_migrations`. A claim
+//! whose holder died is taken over, so a statement may run twice and must allow for it
+//! (`IF NOT EXISTS`).
+
+mod apply;
+mod keyspace;
+mod ledger;
+mod settings;
+mod statements;
+
+use std::fmt;
+
+use runtime::{Backoff, Readiness, chain};
+use scylla::client::session::Session;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::session::stopped;
+
+pub use apply::{Applied, ApplyConfig, Edited, Outcome, apply};
+pub use keyspace::KeyspaceConfig;
+pub use settings::{Settings, SettingsConfig};
+pub use statements::split;
+
+/// The tables that the migrations themselves need, annotated.
+pub const OWN_TABLES: &str = include_str!("../cql/0000_migrations.cql");
+
+/// The migrations of one crate, by ascending number.
+#[derive(Debug, Clone, Copy)]
+pub struct MigrationSet {
+    /// The crate that owns the tables.
+    pub crate_name: &'static str,
+    /// Its migrations; released ones are never edited.
+    pub migrations: &'static [Migration],
+}
+
+/// One numbered file of CQL statements.
+#[derive(Debug, Clone, Copy)]
+pub struct Migration {
+    /// From 1, without holes.
+    pub number: u32,
+    /// The file's name without its number, for people.
+    pub name: &'static str,
+    /// Statements that end with `;` at the end of a line, and comments.
+    pub cql: &'static str,
+}
+
+/// A migration as it is named in logs: `leases/1 slots`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MigrationId {
+    /// The crate that owns the tables.
+    pub crate_name: &'static str,
+    /// The number within the crate.
+    pub number: u32,
+    /// The name, for people.
+    pub name: &'static str,
+}
+
+impl fmt::Display for MigrationId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{} {}", self.crate_name, self.number, self.name)
+    }
+}
+
+impl MigrationSet {
+    fn ids(&self) -> impl Iterator<Item = (MigrationId, &Migration)> {
+        self.migrations.iter().map(|migration| {
+            let Migration { number, name, .. } = *migration;
+            (MigrationId { crate_name: self.crate_name, number, name }, migration)
+        })
+    }
+}
+
+/// Every migration of `sets`, in order.
+pub fn all(sets: &[MigrationSet]) -> Vec<MigrationId> {
+    sets.iter().flat_map(MigrationSet::ids).map(|(id, _)| id).collect()
+}
+
+/// The migrations of `sets` that this database lacks. All of them when it was never migrated.
+pub async fn pending(session: &Session, sets: &[MigrationSet]) -> anyhow::Result<Vec<MigrationId>> {
+    let done = ledger::applied(session).await?;
+    let is_done = |id: &MigrationId| {
+        done.iter().any(|(crate_name, number)| crate_name == id.crate_name && *number == id.number)
+    };
+    Ok(all(sets).into_iter().filter(|id| !is_done(id)).collect())
+}
+
+/// What every process agrees on. Errs when the database was never migrated.
+pub async fn settings(session: &Session) -> anyhow::Result<Settings> {
+    settings::load(session).await
+}
+
+/// Waits until nothing of `sets` is pending, then reads the settings.
+pub(crate) async fn wait(
+    session: &Session,
+    sets: &[MigrationSet],
+    mut backoff: Backoff,
+    readiness: &Readiness,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<Settings> {
+    readiness.set("schema", false, "not looked at yet");
+    let mut said = String::new();
+    loop {
+        let awaited = match ready_settings(session, sets).await {
+            Ok(Ok(settings)) => {
+                readiness.set("schema", true, "complete");
+                return Ok(settings);
+            }
+            Ok(Err(missing)) => format!("`esctl migrate` has not applied {missing}"),
+            Err(error) => format!("schema cannot be read: {}", chain(error.as_ref())),
+        };
+        if awaited != said {
+            info!(reason = awaited, "waiting for the schema");
+            readiness.set("schema", false, awaited.clone());
+            said = awaited;
+        }
+        if !backoff.pause(shutdown).await {
+            return Err(stopped("the schema"));
+        }
+    }
+}
+
+/// The settings, or the names of what is missing.
+async fn ready_settings(
+    session: &Session,
+    sets: &[MigrationSet],
+) -> anyhow::Result<Result<Settings, String>> {
+    let missing = pending(session, sets).await?;
+    if !missing.is_empty() {
+        let names: Vec<String> = missing.iter().map(MigrationId::to_string).collect();
+        return Ok(Err(names.join(", ")));
+    }
+    // The driver takes a table's partitioner from its metadata when a statement is prepared; the
+    // tables may be newer than what it knows.
+    session.refresh_metadata().await?;
+    settings(session).await.map(Ok)
+}
+
+#[cfg(test)]
+mod tests;
