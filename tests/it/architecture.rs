@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Crate, and what it may name of ours.
@@ -155,6 +156,50 @@ fn a_worker_builds_no_http_server_and_only_who_publishes_builds_a_producer() {
         wrong.extend(there.map(|name| format!("{worker} builds {name}")));
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Where what is shipped is made of.
+const SHIPPED: [&str; 3] = ["shared", "bins", "examples"];
+
+/// Seeded defects are changes to a copy of the sources (`tests/zoo/`): what is shipped has neither the
+/// branch nor the word, in any sense.
+#[test]
+fn no_shipped_crate_knows_of_seeded_defects() -> std::io::Result<()> {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace is above");
+    let mut files = Vec::new();
+    for folder in SHIPPED.map(|name| workspace.join(name)) {
+        if folder.exists() {
+            list(&folder, &mut files)?;
+        }
+    }
+    assert!(files.len() > 200, "{files:?}");
+    let mut knowing = Vec::new();
+    for file in files {
+        let content = std::fs::read(&file)?;
+        let text = String::from_utf8_lossy(&content).to_lowercase();
+        if text.contains("defect") {
+            knowing.push(file);
+        }
+    }
+    knowing.retain(|file| !STILL.iter().any(|still| file.starts_with(workspace.join(still))));
+    assert!(knowing.is_empty(), "{knowing:#?}");
+    Ok(())
+}
+
+/// Crates whose defects are not changes to a copy yet.
+const STILL: [&str; 4] = ["shared/runtime", "shared/cdc", "shared/leases", "shared/dead-letter"];
+
+/// Adds every file below a folder.
+fn list(folder: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            list(&path, files)?;
+        } else {
+            files.push(path);
+        }
+    }
+    Ok(())
 }
 
 /// The dependencies of a selection of packages, each with the features that it is built with. Some are

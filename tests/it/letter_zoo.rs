@@ -5,7 +5,8 @@ use crate::zoo::{HEAL_WITH_DEFECT, at, ms};
 use anyhow::ensure;
 use harness::names::OUTBOX_RELAY;
 use harness::{
-    ChaosOptions, Poison, PoisonEffect, Poisoned, Report, Strike, Timed, chaos, hooked_binaries,
+    ChaosOptions, Defect, Poison, PoisonEffect, Poisoned, Report, Strike, Timed, chaos,
+    hooked_binaries,
 };
 use local_stack::{Process, Whom};
 use std::time::Duration;
@@ -63,22 +64,19 @@ async fn clean(scenario: fn(u64) -> ChaosOptions) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The defect is caught by this promise.
-async fn caught(
-    defect: &str,
-    scenario: fn(u64) -> ChaosOptions,
-    promise: &str,
-) -> anyhow::Result<()> {
-    let mut broken = Vec::new();
+/// The defect is caught by the promise that it breaks.
+async fn caught(defect: &str, scenario: fn(u64) -> ChaosOptions) -> anyhow::Result<()> {
+    let Defect { promise, broken, .. } = Defect::named(defect)?;
+    let mut violated = Vec::new();
     // Which aggregate has an event behind its letter when a process dies is chance.
     for _ in 0..RUNS_MAX {
         let report = run(scenario, Some(defect)).await?;
-        if report.violated().contains(&promise) {
+        if report.violated().contains(&&*promise) {
             return Ok(());
         }
-        broken.extend(report.violated().into_iter().map(str::to_owned));
+        violated.extend(report.violated().into_iter().map(str::to_owned));
     }
-    anyhow::bail!("{defect} broke {broken:?} and not {promise}")
+    anyhow::bail!("{defect} broke {violated:?} and not {promise}. {broken}")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -98,15 +96,15 @@ async fn a_broker_that_is_away_is_clean() -> anyhow::Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_letter_that_is_released_out_of_order() -> anyhow::Result<()> {
-    caught("letter-released-out-of-order", poisoned, "P9").await
+    caught("letter-released-out-of-order", poisoned).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_block_that_is_forgotten_on_restart() -> anyhow::Result<()> {
-    caught("block-forgotten-on-restart", poisoned_among_restarts, "P9").await
+    caught("block-forgotten-on-restart", poisoned_among_restarts).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_that_is_dead_lettered() -> anyhow::Result<()> {
-    caught("outage-dead-lettered", broker_away, "P11").await
+    caught("outage-dead-lettered", broker_away).await
 }

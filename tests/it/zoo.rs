@@ -1,13 +1,13 @@
 //! The bug zoo: each seeded defect is caught by the promise that it breaks, and the same run without
 //! the defect is clean.
 //!
-//! The workers are built with their test hooks; `TEST_DEFECT` chooses the defect. Each scenario has only
-//! the faults that its defects need, mostly one precise fault instead of chance.
+//! The defects are in `tests/zoo/`, each with the promise that it breaks; `TEST_DEFECT` switches one on.
+//! Each scenario has only the faults that its defects need, mostly one precise fault instead of chance.
 
 use crate::zoo_scripts;
 use anyhow::ensure;
 use harness::names::COMMAND_API;
-use harness::{ChaosOptions, Hop, Mode, Report, Strike, Timed, chaos, hooked_binaries};
+use harness::{ChaosOptions, Defect, Hop, Mode, Report, Strike, Timed, chaos, hooked_binaries};
 use local_stack::{Process, Whom};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -153,13 +153,9 @@ async fn clean(scenario: fn(u64) -> ChaosOptions) -> anyhow::Result<()> {
     is_clean(&run(scenario, None).await?)
 }
 
-/// The defect is caught by this promise.
-async fn caught(
-    defect: &str,
-    scenario: fn(u64) -> ChaosOptions,
-    promise: &str,
-) -> anyhow::Result<()> {
-    is_caught(&run(scenario, Some(defect)).await?, defect, promise)
+/// The defect is caught by the promise that it breaks.
+async fn caught(defect: &str, scenario: fn(u64) -> ChaosOptions) -> anyhow::Result<()> {
+    is_caught(&run(scenario, Some(defect)).await?, defect)
 }
 
 pub(crate) fn is_clean(report: &Report) -> anyhow::Result<()> {
@@ -167,15 +163,17 @@ pub(crate) fn is_clean(report: &Report) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn is_caught(report: &Report, defect: &str, promise: &str) -> anyhow::Result<()> {
+fn is_caught(report: &Report, defect: &str) -> anyhow::Result<()> {
+    let Defect { promise, broken, .. } = Defect::named(defect)?;
     let violated = report.violated();
-    ensure!(violated.contains(&promise), "{defect} broke {violated:?} and not {promise}");
+    let is_caught = violated.contains(&&*promise);
+    ensure!(is_caught, "{defect} broke {violated:?} and not {promise}. {broken}");
     Ok(())
 }
 
 /// The same for a script: what it does without the defect, and with it.
 macro_rules! scripts {
-    ($($clean:ident, $caught:ident: $script:ident, $defect:literal, $promise:literal;)*) => {
+    ($($clean:ident, $caught:ident: $script:ident, $defect:literal;)*) => {
         $(
             #[tokio::test(flavor = "multi_thread")]
             async fn $clean() -> anyhow::Result<()> {
@@ -184,7 +182,7 @@ macro_rules! scripts {
 
             #[tokio::test(flavor = "multi_thread")]
             async fn $caught() -> anyhow::Result<()> {
-                is_caught(&zoo_scripts::$script(Some($defect)).await?, $defect, $promise)
+                is_caught(&zoo_scripts::$script(Some($defect)).await?, $defect)
             }
         )*
     };
@@ -214,35 +212,44 @@ zoo! {
     generations_are_clean: clean(generations);
     late_renewals_are_clean: clean(late_renewals);
 
-    a_timeout_taken_for_failure: caught("timeout-is-failure", applied_with_a_timeout, "P6");
-    a_timeout_taken_for_success: caught("timeout-is-success", not_applied_with_a_timeout, "P1");
-    a_new_command_id_for_each_sending: caught("new-command-id-on-retry", undisturbed, "P5");
-    intents_that_are_not_written: caught("intent-not-written", death_before_announcing, "P14");
+    a_timeout_taken_for_failure: caught("timeout-is-failure", applied_with_a_timeout);
+    a_timeout_taken_for_success: caught("timeout-is-success", not_applied_with_a_timeout);
+    a_new_command_id_for_each_sending: caught("new-command-id-on-retry", undisturbed);
+    intents_that_are_not_written: caught("intent-not-written", death_before_announcing);
     dead_writers_that_nobody_settles:
-        caught("dead-writer-never-settled", death_before_announcing, "P14");
+        caught("dead-writer-never-settled", death_before_announcing);
     an_append_that_ends_with_its_request:
-        caught("append-cancelled-with-request", hanging_up, "P14");
-    a_refusal_from_a_stale_cache: caught("refusal-from-stale-cache", undisturbed, "P4");
+        caught("append-cancelled-with-request", hanging_up);
+    a_refusal_from_a_stale_cache: caught("refusal-from-stale-cache", undisturbed);
     commands_forgotten_at_a_restart:
-        caught("duplicate-check-forgotten-on-restart", restarts, "P5");
-    a_checkpoint_before_the_work: caught("checkpoint-before-apply", nothing_projected, "P10");
-    no_confirm_pass: caught("confirm-pass-off", late_log_rows, "P7");
-    old_streams_dropped_too_early: caught("old-streams-dropped", generations, "P7");
+        caught("duplicate-check-forgotten-on-restart", restarts);
+    a_checkpoint_before_the_work: caught("checkpoint-before-apply", nothing_projected);
+    no_confirm_pass: caught("confirm-pass-off", late_log_rows);
+    old_streams_dropped_too_early: caught("old-streams-dropped", generations);
     a_delayed_renewal_that_moves_a_checkpoint_back:
-        caught("delayed-renewal-moves-checkpoint-back", late_renewals, "P10");
+        caught("delayed-renewal-moves-checkpoint-back", late_renewals);
 }
 
 scripts! {
     landing_after_the_answer_is_clean, no_fence:
-        landing_after_the_answer, "no-fence", "P6";
+        landing_after_the_answer, "no-fence";
     landing_after_the_settlement_is_clean, a_settler_that_does_not_move_the_fence:
-        landing_after_the_settlement, "settler-does-not-fence", "P14";
+        landing_after_the_settlement, "settler-does-not-fence";
     waking_during_the_settlement_is_clean, no_death_certificate:
-        waking_during_the_settlement, "no-death-certificate", "P14";
+        waking_during_the_settlement, "no-death-certificate";
     a_log_row_behind_its_successor_is_clean, gaps_that_are_passed_over:
-        a_log_row_behind_its_successor, "gap-healing-off", "P7";
+        a_log_row_behind_its_successor, "gap-healing-off";
     dying_with_records_in_hand_is_clean, the_next_record_before_the_last_is_acknowledged:
-        dying_with_records_in_hand, "parallel-produce-per-key", "P9";
+        dying_with_records_in_hand, "parallel-produce-per-key";
     waking_with_a_checkpoint_in_hand_is_clean, no_fence_of_leases:
-        waking_with_a_checkpoint_in_hand, "no-lease-fence", "P10";
+        waking_with_a_checkpoint_in_hand, "no-lease-fence";
+}
+
+#[test]
+fn each_defect_has_a_test() -> anyhow::Result<()> {
+    let tests = concat!(include_str!("zoo.rs"), include_str!("letter_zoo.rs"));
+    for Defect { name, .. } in Defect::all()? {
+        ensure!(tests.contains(&format!("{name:?}")), "no test looks for {name}");
+    }
+    Ok(())
 }

@@ -5,6 +5,7 @@ mod chaos;
 mod check;
 mod client;
 mod crowd;
+mod defects;
 mod dump;
 mod history;
 mod hops;
@@ -30,6 +31,7 @@ pub use check::{
 };
 pub use client::{Client, Outcome, Told};
 pub use crowd::{Crowd, serves_beside, survives_crowd};
+pub use defects::Defect;
 pub use dump::{
     Announced, Cursors, Dump, Events, LetterRow, Progress, ReadModels, Row, SlotRow, StoredEvent,
     Topics, WriterRow, letters, progress, slot_of,

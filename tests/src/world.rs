@@ -4,6 +4,7 @@ use crate::chaos::engine_port::EnginePort;
 use crate::chaos::{Poison, set_poison};
 use crate::check::{Expectations, verify};
 use crate::client::{Client, Outcome, Told};
+use crate::defects;
 use crate::dump::Dump;
 use crate::hops::Hops;
 use crate::kafka::Kafka;
@@ -38,16 +39,21 @@ pub async fn binaries() -> anyhow::Result<&'static Programs> {
         .await
 }
 
-/// The same programs with their test hooks (`runtime::test_hooks`), built once per run. Start a world
-/// with them by [`World::start_with`], and choose defects and crashes by [`Plan::env`] or
-/// [`Plan::env_of`].
+/// The same programs with their test hooks (`runtime::test_hooks`) and every seeded [`Defect`], built
+/// once per run. Start a world with them by [`World::start_with`], and choose defects and crashes by
+/// [`Plan::env`] or [`Plan::env_of`].
+///
+/// All tests with hooks have these programs, also those that want no defect: a build without the
+/// defects would compile most of the workspace once more.
+///
+/// [`Defect`]: crate::Defect
 pub async fn hooked_binaries() -> anyhow::Result<&'static Programs> {
     static BINARIES: OnceCell<Programs> = OnceCell::const_new();
     BINARIES
         .get_or_try_init(|| async {
             let plain = binaries().await?;
             let _machine = Machine::shared().await;
-            plain.find_hooked().await
+            plain.find_hooked(defects::plant).await
         })
         .await
 }

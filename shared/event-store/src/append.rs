@@ -9,13 +9,14 @@
 
 use crate::call::Call;
 use crate::config::EventStoreConfig;
+use crate::ids::{Fence, WriterId};
 use crate::intents::OpenBucket;
 use crate::ledger::{Commit, CommitAnswer, Intent, Ledger, LedgerError, ReadFailure, Strength};
 use crate::load::{since, upwards};
 use crate::metrics::METRICS;
 use crate::writer::{Pulse, Writer};
 use kernel::{RecordedEvent, Version};
-use runtime::test_hooks::{crash_point, defect};
+use runtime::test_hooks::crash_point;
 use runtime::{Backoff, chain};
 use std::sync::Arc;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -36,7 +37,7 @@ pub(crate) struct Append {
     pub(crate) aggregate_type: &'static str,
     pub(crate) topic: &'static str,
     pub(crate) after: Version,
-    pub(crate) fence: Option<Uuid>,
+    pub(crate) fence: Option<Fence>,
     /// At least one.
     pub(crate) events: Arc<[RecordedEvent]>,
 }
@@ -52,14 +53,14 @@ pub(crate) struct Hold {
 #[derive(Debug)]
 pub(crate) enum Landed {
     /// The events are facts, as they were sent.
-    Applied { fence: Option<Uuid> },
+    Applied { fence: Option<Fence> },
     /// The command's events are facts, as they are here: an earlier sending landed, maybe another
     /// process's.
     Found { events: Vec<RecordedEvent> },
     /// Another's event has the version.
     Lost,
     /// Nothing landed, and nothing of this append can any more.
-    NotDone { fence: Option<Uuid>, why: NotDone },
+    NotDone { fence: Option<Fence>, why: NotDone },
 }
 
 /// Why nothing was committed.
@@ -75,7 +76,7 @@ enum Known {
     Applied,
     Found(Vec<RecordedEvent>),
     Lost,
-    FenceMoved(Option<Uuid>),
+    FenceMoved(Option<Fence>),
     NotSent(LedgerError),
 }
 
@@ -118,8 +119,7 @@ impl Appender {
                     }
                     Known::NotSent(error) => {
                         call.nothing_landed();
-                        let again = !defect("timeout-is-failure");
-                        if again && pause(&mut backoff, call).await {
+                        if pause(&mut backoff, call).await {
                             continue;
                         }
                         NotDone::Unavailable { doing: "commit", source: Some(error) }
@@ -137,7 +137,7 @@ impl Appender {
         call: &Call,
         hold: &mut Option<Hold>,
         append: &Append,
-    ) -> Result<Uuid, NotDone> {
+    ) -> Result<WriterId, NotDone> {
         let overdue = |doing| NotDone::Unavailable { doing, source: None };
         loop {
             if call.is_overdue() {
@@ -179,9 +179,6 @@ impl Appender {
             aggregate_type: append.aggregate_type,
             topic: append.topic,
         };
-        if defect("intent-not-written") {
-            return Ok(Hold { bucket, after });
-        }
         let mut backoff = Backoff::new(self.config.backoff());
         while let Err(error) = self.ledger.write_intent(&intent).await {
             debug!(%aggregate_id, error = %chain(&error), "intent failed");
@@ -196,7 +193,7 @@ impl Appender {
     }
 
     /// Sends a commit, again if need be, and does not return before the outcome is certain.
-    async fn send(&self, call: &Call, writer: Uuid, commit: &Commit, after: Version) -> Known {
+    async fn send(&self, call: &Call, writer: WriterId, commit: &Commit, after: Version) -> Known {
         let ours = commit.events[0].event_id;
         let mut on_its_way = false;
         let mut resolving = Resolving::new(&self.config);
@@ -219,12 +216,6 @@ impl Appender {
                 Err(error) => {
                     crash_point("append.unknown");
                     METRICS.unknown_outcomes.inc();
-                    if defect("timeout-is-failure") {
-                        return Known::NotSent(error);
-                    }
-                    if defect("timeout-is-success") {
-                        return Known::Applied;
-                    }
                     let aggregate_id = commit.aggregate_id;
                     let (version, error) = (after.next().0, chain(&error).to_string());
                     warn!(%aggregate_id, version, error, "outcome of a commit is unknown");
@@ -242,7 +233,7 @@ impl Appender {
     async fn look_up(
         &self,
         call: &Call,
-        writer: Uuid,
+        writer: WriterId,
         commit: &Commit,
         after: Version,
         resolving: &mut Resolving,
@@ -258,9 +249,6 @@ impl Appender {
                         resolving.resends += 1;
                         sleep(resolving.backoff.next_pause()).await;
                         return Look::SendAgain;
-                    }
-                    if defect("no-fence") {
-                        return Look::Known(Known::FenceMoved(commit.fence));
                     }
                     if self.move_fence(commit, resolving.fence).await {
                         continue;
@@ -301,7 +289,7 @@ impl Appender {
 
     /// Moves the fence that a commit rests on. `true` when the database answered: the fence is
     /// another one now, whoever moved it.
-    async fn move_fence(&self, commit: &Commit, to: Uuid) -> bool {
+    async fn move_fence(&self, commit: &Commit, to: Fence) -> bool {
         let aggregate_id = commit.aggregate_id;
         match self.ledger.move_fence(aggregate_id, commit.fence, to).await {
             Ok(answer) => {
@@ -322,12 +310,12 @@ struct Resolving {
     backoff: Backoff,
     resends: u32,
     /// The value that the fence is moved to; fresh, so that it never takes an earlier one.
-    fence: Uuid,
+    fence: Fence,
 }
 
 impl Resolving {
     fn new(config: &EventStoreConfig) -> Self {
-        Self { backoff: Backoff::new(config.backoff()), resends: 0, fence: Uuid::new_v4() }
+        Self { backoff: Backoff::new(config.backoff()), resends: 0, fence: Fence::fresh() }
     }
 }
 

@@ -3,8 +3,9 @@
 
 use crate::command::{CommandRequest, Outcome, StoredEventRef};
 use crate::config::EventStoreConfig;
-use crate::error::{CorruptError, ExecuteError};
+use crate::error::ExecuteError;
 use crate::state::Loaded;
+use kernel::codec::CodecError;
 use kernel::{
     Aggregate, CommitPlace, DecisionContext, DomainEvent, EventMetadata, RecordedEvent, Timestamp,
     Version, codec,
@@ -57,7 +58,7 @@ pub(crate) fn decide<A: Aggregate>(
             Ok(recorded) => within_bounds(recorded, events, config),
             Err(source) => {
                 let aggregate_id = loaded.aggregate_id;
-                Verdict::Refused(ExecuteError::Corrupt { aggregate_id, source })
+                Verdict::Refused(ExecuteError::Unstorable { aggregate_id, source })
             }
         },
     }
@@ -92,19 +93,17 @@ fn record<A: Aggregate>(
     request: &CommandRequest<A>,
     after: Version,
     now: Timestamp,
-) -> Result<Vec<RecordedEvent>, CorruptError> {
+) -> Result<Vec<RecordedEvent>, CodecError> {
     let count = u16::try_from(events.len()).unwrap_or(u16::MAX);
     let mut version = after;
     let mut recorded = Vec::with_capacity(events.len());
     for (index, event) in (0..=u16::MAX).zip(events) {
         version = version.next();
-        let encoded = codec::encode(event);
-        let aggregate_id = request.aggregate_id;
-        let payload = encoded.map_err(|source| CorruptError::Encode { aggregate_id, source })?;
+        let payload = codec::encode(event)?;
         let kind = event.kind();
         recorded.push(RecordedEvent {
             event_id: event_id(request.command_id, &request.fingerprint, index),
-            aggregate_id,
+            aggregate_id: request.aggregate_id,
             aggregate_type: A::TYPE.to_owned(),
             version,
             event_type: kind.name.to_owned(),

@@ -2,6 +2,7 @@
 //! says whether the command was done ([`ExecuteError::effect`]).
 
 use crate::ledger::LedgerError;
+use kernel::codec::CodecError;
 use kernel::{DomainError, Version};
 use runtime::config::BadValue;
 use std::time::Duration;
@@ -96,6 +97,16 @@ pub enum ExecuteError<E: DomainError> {
         #[source]
         source: Option<LedgerError>,
     },
+    /// An event that the command leads to has no stored form: its type does not keep to the rules of
+    /// the codec. Not done.
+    #[error("an event that the command to aggregate {aggregate_id} leads to cannot be stored")]
+    Unstorable {
+        /// The aggregate.
+        aggregate_id: Uuid,
+        /// What the codec says.
+        #[source]
+        source: CodecError,
+    },
     /// What is stored cannot be used: not decodable, or not contiguous. Not done.
     #[error("the events of aggregate {aggregate_id} cannot be used")]
     Corrupt {
@@ -129,6 +140,7 @@ impl<E: DomainError> ExecuteError<E> {
             Self::Conflict { .. } => "conflict",
             Self::Unknown { .. } => "unknown",
             Self::Unavailable { .. } => "unavailable",
+            Self::Unstorable { .. } => "unstorable",
             Self::Corrupt { .. } => "corrupt",
         }
     }
@@ -183,16 +195,7 @@ pub enum CorruptError {
         version: Version,
         /// What the codec says.
         #[source]
-        source: kernel::codec::CodecError,
-    },
-    /// A decided event cannot be stored.
-    #[error("encode an event of aggregate {aggregate_id}")]
-    Encode {
-        /// The aggregate.
-        aggregate_id: Uuid,
-        /// What the codec says.
-        #[source]
-        source: kernel::codec::CodecError,
+        source: CodecError,
     },
 }
 

@@ -11,12 +11,11 @@ use crate::error::ExecuteError;
 use crate::load::{LoadError, load, refresh};
 use crate::metrics::METRICS;
 use crate::queue::Turn;
-use crate::seen_commands::SeenCommands;
 use crate::sendings::Sending;
 use crate::state::Loaded;
 use crate::store::Shared;
 use kernel::{Aggregate, RecordedEvent};
-use runtime::test_hooks::{crash_point, defect};
+use runtime::test_hooks::crash_point;
 use runtime::{Backoff, chain, traces};
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -99,7 +98,7 @@ impl<A: Aggregate> Execution<A> {
         let config = &self.shared.config;
         let mut conflicts = Backoff::new(config.backoff());
         // Only an applied commit may rest on what is cached.
-        let mut confirmed = defect("refusal-from-stale-cache");
+        let mut confirmed = false;
         let mut gave_up = false;
         loop {
             let now = (self.shared.clock)();
@@ -201,12 +200,7 @@ impl<A: Aggregate> Execution<A> {
         let mut backoff = Backoff::new(self.shared.config.backoff());
         loop {
             match load(ledger, self.request.aggregate_id, page).await {
-                Ok(mut loaded) => {
-                    if defect("duplicate-check-forgotten-on-restart") {
-                        loaded.commands = SeenCommands::default();
-                    }
-                    return Ok(loaded);
-                }
+                Ok(loaded) => return Ok(loaded),
                 Err(error) => self.pause_or_fail(error, &mut backoff, "load the aggregate").await?,
             }
         }

@@ -5,6 +5,7 @@
 //! open until each append in it has finished, and the writer's row names the oldest open one. So
 //! whoever settles this writer finds every unfinished append between the row's two numbers.
 
+use crate::ids::{Bucket, Spread, WriterId};
 use kernel::Version;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,7 +26,7 @@ pub(crate) struct BucketLimits {
 /// The buckets of one writer.
 #[derive(Debug)]
 pub(crate) struct Buckets {
-    writer: Uuid,
+    writer: WriterId,
     limits: BucketLimits,
     /// Wakes the heartbeat when few announced buckets are left.
     announce_more: Arc<Notify>,
@@ -34,23 +35,23 @@ pub(crate) struct Buckets {
 
 #[derive(Debug)]
 struct State {
-    current: i64,
+    current: Bucket,
     opened: Instant,
     /// Durable intents of the current bucket: aggregate and the version it is after.
     durable: HashMap<Uuid, Version>,
     /// The newest bucket that the writer's row names.
-    announced: i64,
+    announced: Bucket,
     /// Appends per open bucket.
-    open: BTreeMap<i64, usize>,
+    open: BTreeMap<Bucket, usize>,
 }
 
 impl Buckets {
-    pub(crate) fn new(writer: Uuid, limits: BucketLimits, announce_more: Arc<Notify>) -> Self {
+    pub(crate) fn new(writer: WriterId, limits: BucketLimits, announce_more: Arc<Notify>) -> Self {
         let state = State {
-            current: 0,
+            current: Bucket::FIRST,
             opened: Instant::now(),
             durable: HashMap::new(),
-            announced: 0,
+            announced: Bucket::FIRST,
             open: BTreeMap::new(),
         };
         Self { writer, limits, announce_more, state: Mutex::new(state) }
@@ -63,14 +64,14 @@ impl Buckets {
 
     /// The oldest open bucket and the newest that may be used before the next announcement: what
     /// the writer's row is to name.
-    pub(crate) fn span(&self) -> (i64, i64) {
+    pub(crate) fn span(&self) -> (Bucket, Bucket) {
         let state = self.lock();
         let oldest = state.open.keys().next().copied().unwrap_or(state.current);
-        (oldest, state.current + i64::from(self.limits.ahead))
+        (oldest, state.current.after(self.limits.ahead))
     }
 
     /// The writer's row names buckets up to `newest`.
-    pub(crate) fn announced(&self, newest: i64) {
+    pub(crate) fn announced(&self, newest: Bucket) {
         let mut state = self.lock();
         state.announced = state.announced.max(newest);
     }
@@ -81,12 +82,12 @@ impl Buckets {
         let old = state.opened.elapsed() >= self.limits.age_max;
         let due = old || state.durable.len() >= self.limits.intents_max;
         if due && state.current < state.announced {
-            state.current += 1;
+            state.current = state.current.after(1);
             state.opened = Instant::now();
             state.durable.clear();
         }
         // An unannounced bucket is never used: appends rather stay in the current one for longer.
-        if state.announced - state.current <= i64::from(self.limits.ahead / 4) {
+        if state.announced <= state.current.after(self.limits.ahead / 4) {
             self.announce_more.notify_one();
         }
         let number = state.current;
@@ -102,23 +103,23 @@ impl Buckets {
 #[derive(Debug)]
 pub(crate) struct OpenBucket {
     buckets: Arc<Buckets>,
-    number: i64,
+    number: Bucket,
     is_covered: bool,
 }
 
 impl OpenBucket {
-    pub(crate) fn number(&self) -> i64 {
+    pub(crate) fn number(&self) -> Bucket {
         self.number
     }
 
-    pub(crate) fn writer(&self) -> Uuid {
+    pub(crate) fn writer(&self) -> WriterId {
         self.buckets.writer
     }
 
     /// The partition of the bucket that an aggregate's intent is in.
-    pub(crate) fn spread(&self, aggregate_id: Uuid) -> i32 {
+    pub(crate) fn spread(&self, aggregate_id: Uuid) -> Spread {
         let spread = aggregate_id.as_u128() % u128::from(self.buckets.limits.spread.max(1));
-        i32::try_from(spread).unwrap_or_default()
+        Spread(i32::try_from(spread).unwrap_or_default())
     }
 
     /// Whether this bucket had a durable intent that covers the append when it was entered.
@@ -156,7 +157,8 @@ mod tests {
 
     fn buckets() -> (Arc<Buckets>, Arc<Notify>) {
         let more = Arc::new(Notify::new());
-        let buckets = Arc::new(Buckets::new(Uuid::from_u128(9), LIMITS, Arc::clone(&more)));
+        let buckets =
+            Arc::new(Buckets::new(WriterId(Uuid::from_u128(9)), LIMITS, Arc::clone(&more)));
         buckets.announced(buckets.span().1);
         (buckets, more)
     }
@@ -168,14 +170,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_second_or_a_full_bucket_opens_the_next_one() {
         let (buckets, _) = buckets();
-        assert_eq!(enter(&buckets).number(), 0);
+        assert_eq!(enter(&buckets).number(), Bucket(0));
         tokio::time::advance(LIMITS.age_max).await;
         let bucket = enter(&buckets);
-        assert_eq!(bucket.number(), 1);
+        assert_eq!(bucket.number(), Bucket(1));
         for aggregate in 1..=3 {
             bucket.made_durable(Uuid::from_u128(aggregate), Version(4));
         }
-        assert_eq!(enter(&buckets).number(), 2);
+        assert_eq!(enter(&buckets).number(), Bucket(2));
     }
 
     #[tokio::test(start_paused = true)]
@@ -185,10 +187,10 @@ mod tests {
             tokio::time::advance(LIMITS.age_max).await;
             drop(enter(&buckets));
         }
-        assert_eq!(enter(&buckets).number(), 4, "the row names 0 to 4");
+        assert_eq!(enter(&buckets).number(), Bucket(4), "the row names 0 to 4");
         more.notified().await;
         buckets.announced(buckets.span().1);
-        assert_eq!(enter(&buckets).number(), 5);
+        assert_eq!(enter(&buckets).number(), Bucket(5));
     }
 
     #[tokio::test(start_paused = true)]
@@ -198,11 +200,11 @@ mod tests {
         tokio::time::advance(LIMITS.age_max).await;
         let third = enter(&buckets);
         drop(first);
-        assert_eq!(buckets.span(), (0, 1 + 4));
+        assert_eq!(buckets.span(), (Bucket(0), Bucket(1 + 4)));
         drop(second);
-        assert_eq!(buckets.span(), (1, 1 + 4));
+        assert_eq!(buckets.span(), (Bucket(1), Bucket(1 + 4)));
         drop(third);
-        assert_eq!(buckets.span().0, 1, "the current bucket may be entered again");
+        assert_eq!(buckets.span().0, Bucket(1), "the current bucket may be entered again");
     }
 
     #[tokio::test(start_paused = true)]

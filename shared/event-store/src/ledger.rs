@@ -2,6 +2,7 @@
 //! database as well as against a scripted one in memory. Nothing here retries: who may send what
 //! again is the state machine's business.
 
+use crate::ids::{AttemptId, Bucket, Counter, Fence, Spread, WriterId};
 use async_trait::async_trait;
 use kernel::{RecordedEvent, Version};
 use std::sync::Arc;
@@ -36,7 +37,7 @@ pub(crate) enum Strength {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Tail {
     /// The fence; `None` also when the read matched no row.
-    pub(crate) fence: Option<Uuid>,
+    pub(crate) fence: Option<Fence>,
     /// Events in ascending order.
     pub(crate) events: Vec<RecordedEvent>,
 }
@@ -45,7 +46,7 @@ pub(crate) struct Tail {
 #[derive(Debug, Clone)]
 pub(crate) struct Commit {
     pub(crate) aggregate_id: Uuid,
-    pub(crate) fence: Option<Uuid>,
+    pub(crate) fence: Option<Fence>,
     pub(crate) events: Arc<[RecordedEvent]>,
 }
 
@@ -53,7 +54,7 @@ pub(crate) struct Commit {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct CommitAnswer {
     pub(crate) applied: bool,
-    pub(crate) fence: Option<Uuid>,
+    pub(crate) fence: Option<Fence>,
     pub(crate) event_id: Option<Uuid>,
     pub(crate) command_id: Option<Uuid>,
 }
@@ -63,15 +64,15 @@ pub(crate) struct CommitAnswer {
 pub(crate) struct FenceAnswer {
     pub(crate) applied: bool,
     /// The fence before the update.
-    pub(crate) fence: Option<Uuid>,
+    pub(crate) fence: Option<Fence>,
 }
 
 /// "This writer may be appending to this aggregate after this version."
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Intent {
-    pub(crate) writer: Uuid,
-    pub(crate) bucket: i64,
-    pub(crate) spread: i32,
+    pub(crate) writer: WriterId,
+    pub(crate) bucket: Bucket,
+    pub(crate) spread: Spread,
     pub(crate) aggregate_id: Uuid,
     pub(crate) after: Version,
     pub(crate) aggregate_type: &'static str,
@@ -124,39 +125,39 @@ impl WriterState {
 /// A writer's row as somebody else sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct StoredWriter {
-    pub(crate) writer: Uuid,
+    pub(crate) writer: WriterId,
     pub(crate) state: WriterState,
-    pub(crate) counter: i64,
-    pub(crate) attempt: Uuid,
-    pub(crate) oldest_bucket: i64,
-    pub(crate) newest_bucket: i64,
+    pub(crate) counter: Counter,
+    pub(crate) attempt: AttemptId,
+    pub(crate) oldest_bucket: Bucket,
+    pub(crate) newest_bucket: Bucket,
     pub(crate) intent_spread: i32,
 }
 
 /// A death certificate: one conditional change of another writer's row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Certificate {
-    pub(crate) writer: Uuid,
+    pub(crate) writer: WriterId,
     /// The counter that stood still; it becomes one more.
-    pub(crate) counter: i64,
+    pub(crate) counter: Counter,
     /// The id of the change that gave the row this counter.
-    pub(crate) previous: Uuid,
+    pub(crate) previous: AttemptId,
     /// The id of this change.
-    pub(crate) attempt: Uuid,
+    pub(crate) attempt: AttemptId,
 }
 
 /// A heartbeat: one conditional change of the writer's row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Heartbeat {
-    pub(crate) writer: Uuid,
-    /// The counter that the row has; 0 when the row is to be created.
-    pub(crate) counter: i64,
+    pub(crate) writer: WriterId,
+    /// The counter that the row has; [`Counter::NONE`] when the row is to be created.
+    pub(crate) counter: Counter,
     /// The id of the change that gave the row this counter.
-    pub(crate) previous: Option<Uuid>,
+    pub(crate) previous: Option<AttemptId>,
     /// The id of this change; the counter becomes one more.
-    pub(crate) attempt: Uuid,
-    pub(crate) oldest_bucket: i64,
-    pub(crate) newest_bucket: i64,
+    pub(crate) attempt: AttemptId,
+    pub(crate) oldest_bucket: Bucket,
+    pub(crate) newest_bucket: Bucket,
     pub(crate) intent_spread: i32,
 }
 
@@ -164,8 +165,8 @@ pub(crate) struct Heartbeat {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct WriterAnswer {
     pub(crate) applied: bool,
-    pub(crate) counter: Option<i64>,
-    pub(crate) attempt: Option<Uuid>,
+    pub(crate) counter: Option<Counter>,
+    pub(crate) attempt: Option<AttemptId>,
     pub(crate) state: Option<WriterState>,
 }
 
@@ -196,8 +197,8 @@ pub(crate) trait Ledger: Send + Sync + 'static {
     async fn move_fence(
         &self,
         aggregate_id: Uuid,
-        from: Option<Uuid>,
-        to: Uuid,
+        from: Option<Fence>,
+        to: Fence,
     ) -> Result<FenceAnswer, LedgerError>;
 
     /// Makes an intent durable.
@@ -218,19 +219,19 @@ pub(crate) trait Ledger: Send + Sync + 'static {
     /// One page of a writer's intents in one partition of a bucket.
     async fn intents(
         &self,
-        writer: Uuid,
-        bucket: i64,
-        spread: i32,
+        writer: WriterId,
+        bucket: Bucket,
+        spread: Spread,
         page: Option<NextPage>,
     ) -> Result<Page<StoredIntent>, LedgerError>;
 
     /// Removes a writer's row, if it is still as the last change left it. `true` when it is gone.
     async fn remove_writer(
         &self,
-        writer: Uuid,
+        writer: WriterId,
         state: WriterState,
-        counter: i64,
-        attempt: Uuid,
+        counter: Counter,
+        attempt: AttemptId,
     ) -> Result<bool, LedgerError>;
 }
 

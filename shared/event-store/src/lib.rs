@@ -45,6 +45,7 @@ pub mod outbox;
 mod reader;
 
 mod failure;
+mod ids;
 mod ledger;
 mod scylla_ledger;
 mod statements;

@@ -2,6 +2,7 @@
 
 use crate::error::{CorruptError, OpenError};
 use crate::failure;
+use crate::ids::{AttemptId, Bucket, Counter, Fence, Spread, WriterId};
 use crate::ledger::{
     Certificate, Commit, CommitAnswer, FenceAnswer, Heartbeat, Intent, Ledger, LedgerError,
     NextPage, Page, ReadFailure, StoredIntent, StoredWriter, Strength, Tail, WriterAnswer,
@@ -11,7 +12,6 @@ use crate::outbox::{self, Row};
 use crate::statements::{RequestBounds, Statements};
 use async_trait::async_trait;
 use kernel::{RecordedEvent, Version};
-use runtime::test_hooks::defect;
 use scylla::client::session::Session;
 use scylla::policies::retry::FallthroughRetryPolicy;
 use scylla::response::query_result::QueryResult;
@@ -82,7 +82,7 @@ impl ScyllaLedger {
         let mut tail = Tail::default();
         for row in rows.rows::<FencedRow>().map_err(failure::of_answer)? {
             let row = row.map_err(failure::of_answer)?;
-            tail.fence = row.fence;
+            tail.fence = row.fence.map(Fence);
             tail.events.extend(row.into_event()?);
         }
         // The partition is stored newest first; an ascending read is ascending already.
@@ -209,8 +209,9 @@ fn not_done(error: impl std::error::Error + Send + Sync + 'static) -> LedgerErro
 }
 
 /// The partition of `writers` that a writer's row is in.
-fn writers_spread(writer: Uuid) -> i32 {
-    i32::try_from(writer.as_u128() % u128::from(WRITERS_SPREAD.unsigned_abs())).unwrap_or_default()
+fn writers_spread(writer: WriterId) -> i32 {
+    i32::try_from(writer.0.as_u128() % u128::from(WRITERS_SPREAD.unsigned_abs()))
+        .unwrap_or_default()
 }
 
 #[async_trait]
@@ -241,11 +242,8 @@ impl Ledger for ScyllaLedger {
     async fn commit(&self, commit: &Commit) -> Result<CommitAnswer, LedgerError> {
         let (first, more) = commit.events.split_first().ok_or_else(|| not_done(EmptyCommit))?;
         let (a, b, c, d, e, f, g, h, i, j) = append_values(first)?;
-        let first = if defect("no-fence") {
-            AppendRow::Plain((a, b, c, d, e, f, g, h, i, j))
-        } else {
-            AppendRow::Conditional((a, b, c, d, e, f, g, h, i, j, commit.fence))
-        };
+        let fence = commit.fence.map(|fence| fence.0);
+        let first = AppendRow::Conditional((a, b, c, d, e, f, g, h, i, j, fence));
         let result = if more.is_empty() {
             // One statement: the driver routes it to one replica, which avoids contention.
             self.execute(&self.statements.commit, first).await?
@@ -265,21 +263,23 @@ impl Ledger for ScyllaLedger {
     async fn move_fence(
         &self,
         id: Uuid,
-        from: Option<Uuid>,
-        to: Uuid,
+        from: Option<Fence>,
+        to: Fence,
     ) -> Result<FenceAnswer, LedgerError> {
-        let result = self.execute(&self.statements.move_fence, (to, id, from)).await?;
+        let values = (to.0, id, from.map(|from| from.0));
+        let result = self.execute(&self.statements.move_fence, values).await?;
         let rows = result.into_rows_result().map_err(failure::of_answer)?;
-        let (applied, fence) = rows.first_row().map_err(failure::of_answer)?;
-        Ok(FenceAnswer { applied, fence })
+        let (applied, fence) =
+            rows.first_row::<(bool, Option<Uuid>)>().map_err(failure::of_answer)?;
+        Ok(FenceAnswer { applied, fence: fence.map(Fence) })
     }
 
     async fn write_intent(&self, intent: &Intent) -> Result<(), LedgerError> {
         let after = sequence_number(intent.after)?;
         let values = (
-            intent.writer,
-            intent.bucket,
-            intent.spread,
+            intent.writer.0,
+            intent.bucket.0,
+            intent.spread.0,
             intent.aggregate_id,
             after,
             intent.aggregate_type,
@@ -316,16 +316,17 @@ impl Ledger for ScyllaLedger {
     }
 
     async fn heartbeat(&self, beat: &Heartbeat) -> Result<WriterAnswer, LedgerError> {
-        let (id, spread) = (beat.writer, writers_spread(beat.writer));
-        let (oldest, newest) = (beat.oldest_bucket, beat.newest_bucket);
+        let (id, spread) = (beat.writer.0, writers_spread(beat.writer));
+        let (oldest, newest) = (beat.oldest_bucket.0, beat.newest_bucket.0);
+        let attempt = beat.attempt.0;
         let result = match beat.previous {
             None => {
-                let values = (beat.attempt, oldest, newest, beat.intent_spread, spread, id);
+                let values = (attempt, oldest, newest, beat.intent_spread, spread, id);
                 self.execute(&self.statements.create_writer, values).await?
             }
             Some(previous) => {
-                let (counter, next) = (beat.counter, beat.counter + 1);
-                let values = (next, beat.attempt, oldest, newest, spread, id, counter, previous);
+                let (counter, next) = (beat.counter.0, beat.counter.next().0);
+                let values = (next, attempt, oldest, newest, spread, id, counter, previous.0);
                 self.execute(&self.statements.heartbeat, values).await?
             }
         };
@@ -335,7 +336,7 @@ impl Ledger for ScyllaLedger {
     async fn certify(&self, certificate: &Certificate) -> Result<WriterAnswer, LedgerError> {
         let Certificate { writer, counter, previous, attempt } = *certificate;
         let spread = writers_spread(writer);
-        let values = (counter + 1, attempt, spread, writer, counter, previous);
+        let values = (counter.next().0, attempt.0, spread, writer.0, counter.0, previous.0);
         writer_answer(self.execute(&self.statements.certify, values).await?)
     }
 
@@ -352,12 +353,12 @@ impl Ledger for ScyllaLedger {
 
     async fn intents(
         &self,
-        writer: Uuid,
-        bucket: i64,
-        spread: i32,
+        writer: WriterId,
+        bucket: Bucket,
+        spread: Spread,
         page: Option<NextPage>,
     ) -> Result<Page<StoredIntent>, LedgerError> {
-        let values = (writer, bucket, spread);
+        let values = (writer.0, bucket.0, spread.0);
         let (answer, next) = self.page(&self.statements.intents, values, page).await?;
         let answer = answer.into_rows_result().map_err(failure::of_answer)?;
         let mut rows = Vec::with_capacity(answer.rows_num());
@@ -371,23 +372,14 @@ impl Ledger for ScyllaLedger {
 
     async fn remove_writer(
         &self,
-        writer: Uuid,
+        writer: WriterId,
         state: WriterState,
-        counter: i64,
-        attempt: Uuid,
+        counter: Counter,
+        attempt: AttemptId,
     ) -> Result<bool, LedgerError> {
         let spread = writers_spread(writer);
-        let remove = async |state: WriterState, counter, attempt| {
-            let values = (spread, writer, state.name(), counter, attempt);
-            writer_answer(self.execute(&self.statements.remove_writer, values).await?)
-        };
-        let mut answer = remove(state, counter, attempt).await?;
-        if defect("no-death-certificate")
-            && let WriterAnswer { state: Some(state), counter: Some(counter), .. } = answer
-            && let Some(attempt) = answer.attempt
-        {
-            answer = remove(state, counter, attempt).await?;
-        }
+        let values = (spread, writer.0, state.name(), counter.0, attempt.0);
+        let answer = writer_answer(self.execute(&self.statements.remove_writer, values).await?)?;
         Ok(answer.applied || answer.counter.is_none())
     }
 }
@@ -409,12 +401,12 @@ impl WriterRow {
     /// `None` for a row in a state that this release does not know: it is another release's to settle.
     fn into_stored(self) -> Option<StoredWriter> {
         Some(StoredWriter {
-            writer: self.writer,
+            writer: WriterId(self.writer),
             state: WriterState::of_name(&self.state?)?,
-            counter: self.counter?,
-            attempt: self.attempt?,
-            oldest_bucket: self.oldest_bucket?,
-            newest_bucket: self.newest_bucket?,
+            counter: Counter(self.counter?),
+            attempt: AttemptId(self.attempt?),
+            oldest_bucket: Bucket(self.oldest_bucket?),
+            newest_bucket: Bucket(self.newest_bucket?),
             intent_spread: self.intent_spread?,
         })
     }
@@ -435,6 +427,7 @@ fn writer_answer(result: QueryResult) -> Result<WriterAnswer, LedgerError> {
     let row: WriterConditions = rows.first_row().map_err(failure::of_answer)?;
     let WriterConditions { applied, counter, attempt, state } = row;
     let state = state.as_deref().and_then(WriterState::of_name);
+    let (counter, attempt) = (counter.map(Counter), attempt.map(AttemptId));
     Ok(WriterAnswer { applied, counter, attempt, state })
 }
 
@@ -455,7 +448,7 @@ fn commit_answer(result: QueryResult) -> Result<CommitAnswer, LedgerError> {
     match value(applied).and_then(scylla::value::CqlValue::as_boolean) {
         Some(applied) => Ok(CommitAnswer {
             applied,
-            fence: uuid(fence),
+            fence: uuid(fence).map(Fence),
             event_id: uuid(event_id),
             command_id: uuid(command_id),
         }),

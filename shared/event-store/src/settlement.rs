@@ -8,6 +8,7 @@
 
 use crate::config::EventStoreConfig;
 use crate::error::ReadError;
+use crate::ids::{AttemptId, Bucket, Fence, Spread};
 use crate::ledger::{
     Certificate, Ledger, LedgerError, ReadFailure, StoredIntent, StoredWriter, Strength,
     WriterState,
@@ -16,7 +17,7 @@ use crate::metrics::METRICS;
 use crate::reannounce::{ReannounceError, Reannouncer};
 use futures::{StreamExt, TryStreamExt, stream};
 use kernel::Version;
-use runtime::test_hooks::{crash_point, defect};
+use runtime::test_hooks::crash_point;
 use runtime::{Backoff, chain};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -101,7 +102,7 @@ impl<'a> Settlement<'a> {
 
     /// Settles the writer, whose row was seen to stand still.
     pub(crate) async fn run(mut self) -> Result<Ended, SettleError> {
-        if self.row.state == WriterState::Alive && !defect("no-death-certificate") {
+        if self.row.state == WriterState::Alive {
             match self.certify().await? {
                 Certified::Ours(row) => self.row = row,
                 Certified::Lives => return Ok(Ended::Lives),
@@ -110,7 +111,7 @@ impl<'a> Settlement<'a> {
             crash_point("settle.certified");
         }
         let began = Instant::now();
-        for bucket in self.row.oldest_bucket..=self.row.newest_bucket {
+        for bucket in self.row.oldest_bucket.up_to(self.row.newest_bucket) {
             self.finish_bucket(bucket).await?;
         }
         let corrupt = self.corrupt.load(Ordering::Relaxed);
@@ -132,7 +133,7 @@ impl<'a> Settlement<'a> {
     /// Writes the death certificate; nothing of the writer is touched without it.
     async fn certify(&self) -> Result<Certified, SettleError> {
         let StoredWriter { writer, counter, attempt: previous, .. } = self.row;
-        let certificate = Certificate { writer, counter, previous, attempt: Uuid::new_v4() };
+        let certificate = Certificate { writer, counter, previous, attempt: AttemptId::fresh() };
         let answer = self
             .persist("write the death certificate", || self.ledger.certify(&certificate))
             .await?;
@@ -140,7 +141,7 @@ impl<'a> Settlement<'a> {
         let ours = answer.applied || answer.attempt == Some(certificate.attempt);
         let row = StoredWriter {
             state: WriterState::Dead,
-            counter: counter + 1,
+            counter: counter.next(),
             attempt: certificate.attempt,
             ..self.row
         };
@@ -152,10 +153,10 @@ impl<'a> Settlement<'a> {
     }
 
     /// Finishes the appends that the intents of one bucket speak of.
-    async fn finish_bucket(&self, bucket: i64) -> Result<(), SettleError> {
+    async fn finish_bucket(&self, bucket: Bucket) -> Result<(), SettleError> {
         let parallel = self.config.settle.aggregates_in_parallel_max;
-        let reads: Vec<_> =
-            (0..self.row.intent_spread).map(|spread| self.intents(bucket, spread)).collect();
+        let spreads = (0..self.row.intent_spread).map(Spread);
+        let reads: Vec<_> = spreads.map(|spread| self.intents(bucket, spread)).collect();
         let intents: Vec<Vec<StoredIntent>> =
             stream::iter(reads).buffer_unordered(parallel).try_collect().await?;
         let finish: Vec<_> =
@@ -164,7 +165,11 @@ impl<'a> Settlement<'a> {
     }
 
     /// The intents of one partition; a bucket bounds their number.
-    async fn intents(&self, bucket: i64, spread: i32) -> Result<Vec<StoredIntent>, SettleError> {
+    async fn intents(
+        &self,
+        bucket: Bucket,
+        spread: Spread,
+    ) -> Result<Vec<StoredIntent>, SettleError> {
         let (mut intents, mut next) = (Vec::new(), None);
         loop {
             let page = self
@@ -211,7 +216,7 @@ impl<'a> Settlement<'a> {
         is_fenced: bool,
     ) -> Result<(), Stuck> {
         // One move after the certificate is enough: no commit of this writer knows a later fence.
-        if !is_fenced && !defect("settler-does-not-fence") {
+        if !is_fenced {
             self.move_fence(intent.aggregate_id).await?;
             crash_point("settle.fenced");
         }
@@ -226,7 +231,7 @@ impl<'a> Settlement<'a> {
     /// Moves an aggregate's fence from the value read, or sees that somebody else did since.
     async fn move_fence(&self, aggregate_id: Uuid) -> Result<(), Stuck> {
         let mut backoff = Backoff::new(self.config.backoff());
-        let to = Uuid::new_v4();
+        let to = Fence::fresh();
         let mut first_read = None;
         loop {
             let moved = match self.ledger.newest(aggregate_id, 1, Strength::Serial).await {

@@ -6,6 +6,7 @@
 
 use crate::announce::Announcer;
 use crate::config::EventStoreConfig;
+use crate::ids::WriterId;
 use crate::ledger::{Ledger, LedgerError, StoredWriter};
 use crate::metrics::METRICS;
 use crate::reannounce::{ReannounceBounds, Reannouncer};
@@ -14,7 +15,6 @@ use crate::standstill::{Look, Standstill};
 use crate::writer::Writer;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use runtime::test_hooks::defect;
 use runtime::{Backoff, BackoffConfig, CancellationToken, chain};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,7 +22,6 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
-use uuid::Uuid;
 
 /// Settles dead writers until the store is closed.
 pub(crate) struct Settler {
@@ -36,7 +35,7 @@ pub(crate) struct Settler {
 struct State {
     standstill: Standstill,
     /// Handed to a settlement that has not ended.
-    at_work: HashSet<Uuid>,
+    at_work: HashSet<WriterId>,
     /// When a transaction of a settlement failed last: then the database is in doubt.
     failed: Option<Instant>,
 }
@@ -132,7 +131,7 @@ impl Settler {
         let still = state.standstill.look(look, sound_since.flatten(), &rows);
         let watched = i64::try_from(state.standstill.watched()).unwrap_or(i64::MAX);
         METRICS.settle_writers_watched.set(watched);
-        Ok(if defect("dead-writer-never-settled") { Vec::new() } else { still })
+        Ok(still)
     }
 
     /// Hands rows to settlements, as far as there is room; the others stand still at the next look too.

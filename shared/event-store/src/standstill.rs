@@ -5,11 +5,11 @@
 //! own lightweight transactions fail, or it slept itself, it begins again with all of them. So
 //! nobody is declared dead because the database was away, or because the observer was.
 
+use crate::ids::{AttemptId, Counter, WriterId};
 use crate::ledger::{StoredWriter, WriterState};
 use std::collections::HashMap;
 use std::time::Duration;
 use tokio::time::Instant;
-use uuid::Uuid;
 
 /// When a read of the writers' rows was sent, and when its answer was there.
 #[derive(Debug, Clone, Copy)]
@@ -24,7 +24,7 @@ pub(crate) struct Standstill {
     term: Duration,
     retry_max: Duration,
     watched_max: usize,
-    sights: HashMap<Uuid, Sight>,
+    sights: HashMap<WriterId, Sight>,
     last_sent: Option<Instant>,
 }
 
@@ -32,8 +32,8 @@ pub(crate) struct Standstill {
 #[derive(Debug)]
 struct Sight {
     state: WriterState,
-    counter: i64,
-    attempt: Uuid,
+    counter: Counter,
+    attempt: AttemptId,
     since: Instant,
     /// How often it could not be settled, and until when it is let alone therefore.
     failures: u32,
@@ -97,7 +97,7 @@ impl Standstill {
     }
 
     /// A writer could not be settled: it is let alone for a while, longer each time.
-    pub(crate) fn failed(&mut self, writer: Uuid, now: Instant) {
+    pub(crate) fn failed(&mut self, writer: WriterId, now: Instant) {
         if let Some(sight) = self.sights.get_mut(&writer) {
             let wait = self.term.saturating_mul(1 << sight.failures.min(16));
             sight.failures += 1;
@@ -109,18 +109,20 @@ impl Standstill {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::Bucket;
+    use uuid::Uuid;
 
     const TERM: Duration = Duration::from_secs(10);
 
     /// A writer's row that changed so many times.
     fn row(writer: u128, counter: i64, state: WriterState) -> StoredWriter {
         StoredWriter {
-            writer: Uuid::from_u128(writer),
+            writer: WriterId(Uuid::from_u128(writer)),
             state,
-            counter,
-            attempt: Uuid::from_u128(counter.unsigned_abs().into()),
-            oldest_bucket: 0,
-            newest_bucket: 16,
+            counter: Counter(counter),
+            attempt: AttemptId(Uuid::from_u128(counter.unsigned_abs().into())),
+            oldest_bucket: Bucket(0),
+            newest_bucket: Bucket(16),
             intent_spread: 16,
         }
     }

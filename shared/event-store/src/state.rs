@@ -1,6 +1,7 @@
 //! An aggregate as far as it is known: folded state, version, fence, and the commands it has seen.
 
 use crate::error::CorruptError;
+use crate::ids::Fence;
 use crate::seen_commands::SeenCommands;
 use kernel::{Aggregate, RecordedEvent, Timestamp, Version, codec};
 use uuid::Uuid;
@@ -12,7 +13,7 @@ pub(crate) struct Loaded<A> {
     pub(crate) aggregate_id: Uuid,
     pub(crate) version: Version,
     /// The fence as last read; the commit checks it.
-    pub(crate) fence: Option<Uuid>,
+    pub(crate) fence: Option<Fence>,
     pub(crate) state: A,
     pub(crate) commands: SeenCommands,
     /// Id and time of the last event.

@@ -3,7 +3,6 @@
 //! append itself decides what may be sent again.
 
 use crate::error::OpenError;
-use runtime::test_hooks::defect;
 use scylla::client::session::Session;
 use scylla::policies::retry::FallthroughRetryPolicy;
 use scylla::statement::prepared::PreparedStatement;
@@ -61,8 +60,7 @@ impl Statements {
         );
         let newest = read(" LIMIT ?");
         let from = read(" AND sequence_number >= ? ORDER BY sequence_number ASC LIMIT ?");
-        let fenced = if defect("no-fence") { "" } else { " AND fence = ?" };
-        let commit = format!("{append} IF event_id = null AND command_id = null{fenced}");
+        let commit = format!("{append} IF event_id = null AND command_id = null AND fence = ?");
         let p = Preparer { session, timeout: bounds.timeout };
         let serial = serial_read(session);
         let mut announce = p.prepare("outbox_messages", ANNOUNCE).await?;

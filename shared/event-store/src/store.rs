@@ -20,14 +20,12 @@ use crate::writer::Keeper;
 use database::Settings;
 use kernel::{Aggregate, Timestamp};
 use runtime::CancellationToken;
-use runtime::test_hooks::defect;
 use scylla::client::session::Session;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
-use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, error};
@@ -206,7 +204,7 @@ impl EventStore {
             request,
         };
         let watch = PanicWatch { shared: Arc::clone(&self.shared), call: Arc::clone(&call) };
-        let task = self.shared.tasks.spawn(
+        self.shared.tasks.spawn(
             async move {
                 let _open = open;
                 let _watch = watch;
@@ -214,12 +212,10 @@ impl EventStore {
             }
             .in_current_span(),
         );
-        let cancelled = CancelWithRequest(Some(task.abort_handle()));
         let in_time = tokio::select! {
             answer = answer => answer.ok(),
             () = sleep_until(deadline) => None,
         };
-        cancelled.not_any_more();
         match in_time {
             Some(answer) => answer,
             None if call.abandon() => {
@@ -288,26 +284,6 @@ impl EventStore {
         shared.closed.cancel();
         shared.tasks.close();
         shared.tasks.wait().await;
-    }
-}
-
-/// A seeded defect: the append ends with the request that asked for it.
-struct CancelWithRequest(Option<AbortHandle>);
-
-impl CancelWithRequest {
-    /// The request had its answer.
-    fn not_any_more(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for CancelWithRequest {
-    fn drop(&mut self) {
-        if let Some(task) = self.0.take()
-            && defect("append-cancelled-with-request")
-        {
-            task.abort();
-        }
     }
 }
 

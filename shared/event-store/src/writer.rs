@@ -9,6 +9,7 @@
 use crate::announce::Announcer;
 use crate::config::EventStoreConfig;
 use crate::error::Failure;
+use crate::ids::{AttemptId, Counter, WriterId};
 use crate::intents::{BucketLimits, Buckets};
 use crate::ledger::{Heartbeat, Ledger, LedgerError, WriterAnswer, WriterState};
 use crate::metrics::METRICS;
@@ -18,13 +19,12 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tracing::{info, warn};
-use uuid::Uuid;
 
 /// The state of the writer as appends see it.
 #[derive(Debug, Clone)]
 pub(crate) struct Pulse {
     pub(crate) buckets: Arc<Buckets>,
-    pub(crate) writer: Uuid,
+    pub(crate) writer: WriterId,
     /// When the last applied heartbeat was sent.
     sent: Instant,
     /// Somebody wrote this writer's death certificate; another id is on its way.
@@ -57,13 +57,13 @@ impl Writer {
     }
 
     /// Whether a commit under this writer may be sent now.
-    pub(crate) fn may_commit(&self, writer: Uuid) -> bool {
+    pub(crate) fn may_commit(&self, writer: WriterId) -> bool {
         let pulse = self.pulse.borrow();
         pulse.writer == writer && self.is_fresh(&pulse)
     }
 
     /// The id that this process writes under now.
-    pub(crate) fn id(&self) -> Uuid {
+    pub(crate) fn id(&self) -> WriterId {
         self.pulse.borrow().writer
     }
 
@@ -93,10 +93,10 @@ pub(crate) struct Keeper {
 
 /// The writer's row as this process last wrote it.
 struct Row {
-    writer: Uuid,
+    writer: WriterId,
     buckets: Arc<Buckets>,
-    counter: i64,
-    attempt: Uuid,
+    counter: Counter,
+    attempt: AttemptId,
 }
 
 impl Row {
@@ -182,14 +182,14 @@ impl Keeper {
             writer: self.row.writer,
             counter: self.row.counter,
             previous: Some(self.row.attempt),
-            attempt: Uuid::new_v4(),
+            attempt: AttemptId::fresh(),
             oldest_bucket,
             newest_bucket,
             intent_spread: spread(&self.config),
         };
         let sent = match self.until_answered(&beat).await {
             Beat::Applied(sent) => {
-                self.row.counter += 1;
+                self.row.counter = beat.counter.next();
                 self.row.attempt = beat.attempt;
                 self.row.buckets.announced(newest_bucket);
                 sent
@@ -285,12 +285,12 @@ async fn create_row(
     let mut backoff = Backoff::new(config.backoff());
     loop {
         // A row of unknown fate is left behind under its id: it never beats, nothing refers to it.
-        let (writer, attempt) = (Uuid::new_v4(), Uuid::new_v4());
+        let (writer, attempt) = (WriterId::fresh(), AttemptId::fresh());
         let buckets = Arc::new(Buckets::new(writer, limits, Arc::clone(more_buckets)));
         let (oldest_bucket, newest_bucket) = buckets.span();
         let beat = Heartbeat {
             writer,
-            counter: 0,
+            counter: Counter::NONE,
             previous: None,
             attempt,
             oldest_bucket,
@@ -302,7 +302,7 @@ async fn create_row(
             Ok(answer) if answer.applied => {
                 buckets.announced(newest_bucket);
                 info!(%writer, "registered as a writer");
-                return Ok((Row { writer, buckets, counter: 1, attempt }, sent));
+                return Ok((Row { writer, buckets, counter: beat.counter.next(), attempt }, sent));
             }
             Ok(_) => warn!(%writer, "a new writer's id is taken"),
             Err(error) => {
@@ -322,7 +322,7 @@ fn judge(answer: &WriterAnswer, beat: &Heartbeat, sent: Instant, first_sent: Ins
         return Beat::Applied(sent);
     }
     let ours = answer.attempt == Some(beat.attempt) && answer.state == Some(WriterState::Alive);
-    if ours && answer.counter == Some(beat.counter + 1) {
+    if ours && answer.counter == Some(beat.counter.next()) {
         Beat::Applied(first_sent)
     } else {
         Beat::Dead

@@ -85,7 +85,7 @@ codes! {
     TOO_MANY_BODIES = 429 "too_many_bodies" Commands, "bodies of other requests take all the memory that they may";
     TOO_MANY_COMMANDS = 429 "too_many_commands" Commands, "as many commands are open in this process as may be; not done";
     AGGREGATE_QUEUE_FULL = 429 "aggregate_queue_full" Commands, "as many commands wait for the aggregate as may; not done";
-    INTERNAL_ERROR = 500 "internal_error" Both, "a defect; whether a command was done is unknown";
+    INTERNAL_ERROR = 500 "internal_error" Both, "an internal error; `outcome` tells whether a command was not done or may have been";
     STORED_EVENTS_UNUSABLE = 500 "stored_events_unusable" Both, "the stored events of this id cannot be read; a command was not done";
     UNREADABLE_DATA = 500 "unreadable_data" Queries, "this release cannot read the row of the read model";
     OVERLOADED = 503 "overloaded" Both, "it waited behind other requests as long as a request may";

@@ -37,9 +37,9 @@ pub(crate) fn of_other_type() -> Problem {
     codes::ID_OF_OTHER_TYPE.problem("the id belongs to something else")
 }
 
-/// 500: a defect of ours.
-pub(crate) fn defect() -> Problem {
-    codes::INTERNAL_ERROR.problem("the request ran into a defect")
+/// 500: a fault of ours.
+pub(crate) fn internal() -> Problem {
+    codes::INTERNAL_ERROR.problem("the request met an internal error")
 }
 
 /// 429 or 503: there is too much to do, and nothing of this request was begun.

@@ -9,13 +9,13 @@ use http_server::context::{Terms, in_context};
 use std::any::Any;
 use tower_http::catch_panic::CatchPanicLayer;
 
-/// The routes with all that surrounds them. `defect` is what a client is told of a panic.
-pub(crate) fn around<S>(routes: Router<S>, terms: Terms, defect: fn() -> Problem) -> Router<S>
+/// The routes with all that surrounds them. `internal` is what a client is told of a panic.
+pub(crate) fn around<S>(routes: Router<S>, terms: Terms, internal: fn() -> Problem) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
 {
     // The panic itself is in the log already.
-    let panicked = move |_panic: Box<dyn Any + Send>| defect().into_response();
+    let panicked = move |_panic: Box<dyn Any + Send>| internal().into_response();
     routes
         .fallback(unknown_route)
         .method_not_allowed_fallback(unknown_method)

@@ -44,9 +44,13 @@ impl Programs {
     }
 
     /// The same programs with their test hooks, in a folder of their own beside the plain ones,
-    /// which stay as they are. Dependencies are shared between both. When the running program runs
-    /// through cargo they are built first.
-    pub async fn find_hooked(&self) -> anyhow::Result<Self> {
+    /// which stay as they are. When the running program runs through cargo they are built first, from
+    /// the sources that `lay_out` puts into the folder that it is given. What does not differ from the
+    /// plain ones, dependencies above all, is not built again.
+    pub async fn find_hooked(
+        &self,
+        lay_out: impl FnOnce(&Path) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Self> {
         let Place::Folder(folder) = &self.place else {
             bail!("a single program has no other one with test hooks beside it");
         };
@@ -57,7 +61,9 @@ impl Programs {
             let features = self.manifest.iter().filter(|entry| entry.test_hooks);
             let features = features.map(|entry| format!("{}/test-hooks", entry.name));
             let features = features.collect::<Vec<_>>().join(",");
-            let other = Hooked { target, output: &hooked, features };
+            let sources = hooked.join("sources");
+            lay_out(&sources)?;
+            let other = Hooked { sources: &sources, target, output: &hooked, features };
             build(Path::new(&cargo), folder, Some(other)).await?;
         }
         Self::in_folder(self.manifest, hooked.join(profile))
@@ -136,6 +142,7 @@ fn in_folder(folder: &Path, program: &str) -> PathBuf {
 /// A build of the programs with their test hooks: what lies between sources and programs is shared by
 /// way of `target`, and the programs do not displace the plain ones.
 struct Hooked<'a> {
+    sources: &'a Path,
     target: &'a Path,
     output: &'a Path,
     features: String,
@@ -148,7 +155,9 @@ const WITHOUT_TESTS: [&str; 4] = ["--exclude", "system-tests", "--exclude", "pro
 /// Builds all programs with the profile that the folder is named after.
 async fn build(cargo: &Path, folder: &Path, hooked: Option<Hooked<'_>>) -> anyhow::Result<()> {
     let mut command = tokio::process::Command::new(cargo);
-    command.arg("build").arg("--workspace").current_dir(env!("CARGO_MANIFEST_DIR"));
+    let plain = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let sources = hooked.as_ref().map_or(plain, |hooked| hooked.sources);
+    command.arg("build").arg("--workspace").current_dir(sources);
     // What cargo told this program about its own package would make build scripts of dependencies
     // run again, and with them everything that rests on them.
     for (name, _) in std::env::vars_os() {
@@ -157,7 +166,7 @@ async fn build(cargo: &Path, folder: &Path, hooked: Option<Hooked<'_>>) -> anyho
             command.env_remove(name);
         }
     }
-    if let Some(Hooked { target, output, features }) = hooked {
+    if let Some(Hooked { target, output, features, .. }) = hooked {
         command.env("CARGO_BUILD_BUILD_DIR", target).env("CARGO_TARGET_DIR", output);
         command.args(["--bins", "--features", &features]).args(WITHOUT_TESTS);
     } else if running_as_test() {

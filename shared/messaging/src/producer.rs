@@ -13,7 +13,7 @@ use rdkafka::producer::future_producer::DeliveryFuture;
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use reloaded::Stamps;
 use runtime::config::BadValue;
-use runtime::test_hooks::{crash_point, defect};
+use runtime::test_hooks::crash_point;
 use runtime::{Backoff, BackoffConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -157,9 +157,6 @@ impl Publisher {
         let in_flight = Counted::enter(&PUBLISH_IN_FLIGHT);
         let (generation, delivery) = self.inner.enqueue(message);
         crash_point("relay.sent");
-        if defect("parallel-produce-per-key") && delivery.is_ok() {
-            return Ok(Acknowledged { partition: -1, offset: -1 });
-        }
         let result = match delivery {
             Ok(delivery) => delivered(delivery, self.message_timeout()).await,
             Err(error) => Err(error),

@@ -1,5 +1,5 @@
 //! What can be left out of the protocols, or done wrongly. The names are those of the seeded defects
-//! in the code (`runtime::test_hooks::defect`).
+//! in `tests/zoo/`.
 
 use std::fmt;
 
@@ -35,7 +35,7 @@ pub enum Defect {
 }
 
 impl Defect {
-    /// The name of the defect in the code.
+    /// The name of the seeded defect.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

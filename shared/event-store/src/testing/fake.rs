@@ -1,5 +1,6 @@
 //! The ledger in memory, with the conditions of the real statements and scripted faults.
 
+use crate::ids::{AttemptId, Bucket, Counter, Fence, Spread, WriterId};
 use crate::ledger::{
     Certificate, Commit, CommitAnswer, FenceAnswer, Heartbeat, Intent, Ledger, LedgerError,
     NextPage, Page, ReadFailure, StoredIntent, StoredWriter, Strength, Tail, WriterAnswer,
@@ -135,11 +136,11 @@ impl Fake {
         }
     }
 
-    pub(crate) fn set_fence(&self, id: Uuid, fence: Uuid) {
+    pub(crate) fn set_fence(&self, id: Uuid, fence: Fence) {
         self.lock().tables.partitions.entry(id).or_default().fence = Some(fence);
     }
 
-    pub(crate) fn declare_dead(&self, writer: Uuid) {
+    pub(crate) fn declare_dead(&self, writer: WriterId) {
         let mut state = self.lock();
         state.tables.writers.get_mut(&writer).expect("a known writer").state = WriterState::Dead;
     }
@@ -153,7 +154,7 @@ impl Fake {
             .map_or_else(Vec::new, |p| p.rows.values().cloned().collect())
     }
 
-    pub(crate) fn writers(&self) -> BTreeMap<Uuid, StoredWriter> {
+    pub(crate) fn writers(&self) -> BTreeMap<WriterId, StoredWriter> {
         self.lock().tables.writers.clone()
     }
 
@@ -314,8 +315,8 @@ impl Ledger for Fake {
     async fn move_fence(
         &self,
         id: Uuid,
-        from: Option<Uuid>,
-        to: Uuid,
+        from: Option<Fence>,
+        to: Fence,
     ) -> Result<FenceAnswer, LedgerError> {
         let fault = self.begin(Op::MoveFence).await?;
         let answer = {
@@ -363,9 +364,9 @@ impl Ledger for Fake {
 
     async fn intents(
         &self,
-        writer: Uuid,
-        bucket: i64,
-        spread: i32,
+        writer: WriterId,
+        bucket: Bucket,
+        spread: Spread,
         page: Option<NextPage>,
     ) -> Result<Page<StoredIntent>, LedgerError> {
         let fault = self.begin(Op::Intents).await?;
@@ -388,10 +389,10 @@ impl Ledger for Fake {
 
     async fn remove_writer(
         &self,
-        writer: Uuid,
+        writer: WriterId,
         state: WriterState,
-        counter: i64,
-        attempt: Uuid,
+        counter: Counter,
+        attempt: AttemptId,
     ) -> Result<bool, LedgerError> {
         let fault = self.begin(Op::RemoveWriter).await?;
         let gone = self.lock().tables.remove_writer(writer, state, counter, attempt);

@@ -1,5 +1,6 @@
 //! The tables of the ledger in memory, and what the conditional statements do to them.
 
+use crate::ids::{AttemptId, Counter, Fence, WriterId};
 use crate::ledger::{
     Certificate, Commit, CommitAnswer, FenceAnswer, Heartbeat, Intent, StoredWriter, WriterAnswer,
     WriterState,
@@ -12,7 +13,7 @@ use uuid::Uuid;
 #[derive(Default)]
 pub(crate) struct Tables {
     pub(crate) partitions: HashMap<Uuid, Partition>,
-    pub(crate) writers: BTreeMap<Uuid, StoredWriter>,
+    pub(crate) writers: BTreeMap<WriterId, StoredWriter>,
     pub(crate) intents: Vec<Intent>,
     pub(crate) outbox: Vec<(Vec<RecordedEvent>, String)>,
     /// Commits and fence moves that land just before so many more touches of their partition.
@@ -22,14 +23,14 @@ pub(crate) struct Tables {
 /// One aggregate's events.
 #[derive(Default)]
 pub(crate) struct Partition {
-    pub(crate) fence: Option<Uuid>,
+    pub(crate) fence: Option<Fence>,
     pub(crate) rows: BTreeMap<Version, RecordedEvent>,
 }
 
 /// A lightweight transaction that is still on its way.
 pub(crate) enum Late {
     Commit(Commit),
-    Fence(Uuid, Option<Uuid>, Uuid),
+    Fence(Uuid, Option<Fence>, Fence),
 }
 
 impl Tables {
@@ -76,7 +77,7 @@ impl Tables {
         answer
     }
 
-    pub(crate) fn move_fence(&mut self, id: Uuid, from: Option<Uuid>, to: Uuid) -> FenceAnswer {
+    pub(crate) fn move_fence(&mut self, id: Uuid, from: Option<Fence>, to: Fence) -> FenceAnswer {
         let partition = self.partitions.entry(id).or_default();
         let answer = FenceAnswer { applied: partition.fence == from, fence: partition.fence };
         if answer.applied {
@@ -100,7 +101,7 @@ impl Tables {
             let row = StoredWriter {
                 writer: beat.writer,
                 state: WriterState::Alive,
-                counter: beat.counter + 1,
+                counter: beat.counter.next(),
                 attempt: beat.attempt,
                 oldest_bucket: beat.oldest_bucket,
                 newest_bucket: beat.newest_bucket,
@@ -121,7 +122,7 @@ impl Tables {
             && row.attempt == certificate.previous;
         if applied {
             row.state = WriterState::Dead;
-            row.counter += 1;
+            row.counter = row.counter.next();
             row.attempt = certificate.attempt;
         }
         answer(applied, old)
@@ -130,10 +131,10 @@ impl Tables {
     /// Removes a writer's row that is as described; `true` when there is none afterwards.
     pub(crate) fn remove_writer(
         &mut self,
-        writer: Uuid,
+        writer: WriterId,
         state: WriterState,
-        counter: i64,
-        attempt: Uuid,
+        counter: Counter,
+        attempt: AttemptId,
     ) -> bool {
         let described = (state, counter, attempt);
         let row = self.writers.get(&writer);

@@ -1,6 +1,7 @@
 //! A process's own connection to the ledger in memory, so that one process among several can die or
 //! stand still at a chosen request.
 
+use crate::ids::{AttemptId, Bucket, Counter, Fence, Spread, WriterId};
 use crate::ledger::{
     Certificate, Commit, CommitAnswer, FenceAnswer, Heartbeat, Intent, Ledger, LedgerError,
     NextPage, Page, ReadFailure, StoredIntent, StoredWriter, Strength, Tail, WriterAnswer,
@@ -138,8 +139,8 @@ impl Ledger for Wire {
     async fn move_fence(
         &self,
         id: Uuid,
-        from: Option<Uuid>,
-        to: Uuid,
+        from: Option<Fence>,
+        to: Fence,
     ) -> Result<FenceAnswer, LedgerError> {
         self.send(Op::MoveFence, self.fake.move_fence(id, from, to)).await
     }
@@ -166,9 +167,9 @@ impl Ledger for Wire {
 
     async fn intents(
         &self,
-        writer: Uuid,
-        bucket: i64,
-        spread: i32,
+        writer: WriterId,
+        bucket: Bucket,
+        spread: Spread,
         page: Option<NextPage>,
     ) -> Result<Page<StoredIntent>, LedgerError> {
         self.send(Op::Intents, Ledger::intents(&*self.fake, writer, bucket, spread, page)).await
@@ -176,10 +177,10 @@ impl Ledger for Wire {
 
     async fn remove_writer(
         &self,
-        writer: Uuid,
+        writer: WriterId,
         state: WriterState,
-        counter: i64,
-        attempt: Uuid,
+        counter: Counter,
+        attempt: AttemptId,
     ) -> Result<bool, LedgerError> {
         let removal = self.fake.remove_writer(writer, state, counter, attempt);
         self.send(Op::RemoveWriter, removal).await

@@ -154,7 +154,7 @@ async fn intents_of_one_bucket_are_shared_and_come_before_the_commit() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     accepted(&rig.send(4, Add(1)).await, &[3]);
     let intents = rig.fake.intents();
-    let seen: Vec<_> = intents.iter().map(|i| (i.aggregate_id, i.bucket, i.after.0)).collect();
+    let seen: Vec<_> = intents.iter().map(|i| (i.aggregate_id, i.bucket.0, i.after.0)).collect();
     assert_eq!(seen, [(ID, 0, 0), (other, 0, 0), (ID, 1, 2)]);
     let first = rig.fake.requests().into_iter().find(|op| matches!(op, Op::Intent | Op::Commit));
     assert_eq!(first, Some(Op::Intent));

@@ -2,6 +2,7 @@
 
 use crate::config::EventStoreConfig;
 use crate::error::{Effect, ExecuteError};
+use crate::ids::Fence;
 use crate::testing::{
     Fake, Fault, ID, Op, TallyCommand, accepted, event, over, request, rig, v, versions,
 };
@@ -93,7 +94,7 @@ async fn a_moved_fence_costs_one_more_commit_and_no_read() {
     let rig = rig().await;
     accepted(&rig.send(1, Add(1)).await, &[1]);
     rig.announced().await;
-    rig.fake.set_fence(ID, Uuid::from_u128(0xF1));
+    rig.fake.set_fence(ID, Fence(Uuid::from_u128(0xF1)));
     rig.fake.forget_requests();
     accepted(&rig.send(2, Add(1)).await, &[2]);
     rig.announced().await;
@@ -106,7 +107,7 @@ async fn a_moved_fence_costs_one_more_commit_and_no_read() {
 #[tokio::test(start_paused = true)]
 async fn the_fence_of_a_partition_without_events_is_seen() {
     let rig = rig().await;
-    rig.fake.set_fence(ID, Uuid::from_u128(0xF1));
+    rig.fake.set_fence(ID, Fence(Uuid::from_u128(0xF1)));
     accepted(&rig.send(1, Add(1)).await, &[1]);
     assert_eq!(rig.fake.count(Op::Commit), 1);
 }

@@ -7,4 +7,5 @@ mod look_ups;
 mod settling;
 mod settling_engine;
 mod unknown;
+mod unstorable;
 mod writer;

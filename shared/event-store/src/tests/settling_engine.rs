@@ -2,6 +2,7 @@
 //! itself: it sends the statements of an append as far as it gets, and never beats.
 
 use crate::config::{EventStoreConfig, SettleConfig};
+use crate::ids::{AttemptId, Bucket, Counter, Spread, WriterId};
 use crate::ledger::{Certificate, Commit, Heartbeat, Intent, Ledger, WriterState};
 use crate::scylla_ledger::ScyllaLedger;
 use crate::store::EventStore;
@@ -30,12 +31,12 @@ struct Dying {
 impl Dying {
     async fn register(database: &Database) -> Self {
         let row = Heartbeat {
-            writer: Uuid::new_v4(),
-            counter: 0,
+            writer: WriterId::fresh(),
+            counter: Counter::NONE,
             previous: None,
-            attempt: Uuid::new_v4(),
-            oldest_bucket: 3,
-            newest_bucket: 5,
+            attempt: AttemptId::fresh(),
+            oldest_bucket: Bucket(3),
+            newest_bucket: Bucket(5),
             intent_spread: 2,
         };
         let ledger = database.ledger().await;
@@ -46,8 +47,8 @@ impl Dying {
     async fn intent(&self, aggregate_id: Uuid, bucket: i64, spread: i32, after: u64) {
         let intent = Intent {
             writer: self.row.writer,
-            bucket,
-            spread,
+            bucket: Bucket(bucket),
+            spread: Spread(spread),
             aggregate_id,
             after: v(after),
             aggregate_type: "tally",
@@ -145,17 +146,17 @@ async fn a_row_that_somebody_certified_and_left_is_taken_over_by_one_of_several(
     assert!(dying.commit(1..=1).await);
     let certificate = Certificate {
         writer: dying.row.writer,
-        counter: 1,
+        counter: Counter(1),
         previous: dying.row.attempt,
-        attempt: Uuid::new_v4(),
+        attempt: AttemptId::fresh(),
     };
     let ledger = database.ledger().await;
-    let stale = Certificate { counter: 0, ..certificate };
+    let stale = Certificate { counter: Counter::NONE, ..certificate };
     assert!(!ledger.certify(&stale).await.expect("an answer").applied, "another counter");
     assert!(ledger.certify(&certificate).await.expect("an answer").applied);
     let again = ledger.certify(&certificate).await.expect("an answer");
     let seen = (again.applied, again.state, again.counter, again.attempt);
-    assert_eq!(seen, (false, Some(WriterState::Dead), Some(2), Some(certificate.attempt)));
+    assert_eq!(seen, (false, Some(WriterState::Dead), Some(Counter(2)), Some(certificate.attempt)));
     let stores = [database.store_with(quick()).await, database.store_with(quick()).await];
     let two = async || database.count("SELECT COUNT(*) FROM writers").await == 2;
     eventually("the dead writer's row is gone", two).await;

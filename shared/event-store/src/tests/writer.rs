@@ -1,6 +1,7 @@
 //! The writer's row: no commit without a fresh heartbeat, and what follows a death certificate.
 
 use crate::error::ExecuteError;
+use crate::ids::Counter;
 use crate::testing::{Fault, ID, Op, TallyCommand, accepted, rig};
 use std::time::Duration;
 
@@ -10,9 +11,9 @@ use TallyCommand::Add;
 async fn heartbeats_go_on_and_name_the_open_buckets() {
     let rig = rig().await;
     let counter = || rig.fake.writers().values().next().map(|row| row.counter);
-    assert_eq!(counter(), Some(1));
+    assert_eq!(counter(), Some(Counter(1)));
     tokio::time::sleep(Duration::from_secs(21)).await;
-    assert_eq!(counter(), Some(11), "one every two seconds");
+    assert_eq!(counter(), Some(Counter(11)), "one every two seconds");
 
     rig.fake.always(Op::Announce, Fault::Dropped);
     accepted(&rig.send(1, Add(1)).await, &[1]);

@@ -18,7 +18,6 @@ use event_store::{CommandRequest, Effect, ExecuteError, Outcome, StoredEventRef}
 use http_server::admission::{Admission, Place};
 use http_server::context::RequestContext;
 use kernel::{Aggregate, DomainError, Version};
-use runtime::test_hooks::defect;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -84,11 +83,7 @@ async fn execute<A: Aggregate, S: Store>(
     creates: bool,
 ) -> Result<Outcome, Problem> {
     let Asked { aggregate_id: named, headers, body } = asked;
-    let command_id = if defect("new-command-id-on-retry") {
-        Uuid::new_v4()
-    } else {
-        identity::command_id(A::TYPE, named, &headers.idempotency_key)
-    };
+    let command_id = identity::command_id(A::TYPE, named, &headers.idempotency_key);
     let admitted = api.admission.admit(&context).await;
     // Held until the answer is there. "Not done" would be wrong if an earlier sending took effect.
     let place = admitted.map_err(|refused| {

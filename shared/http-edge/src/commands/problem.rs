@@ -35,9 +35,9 @@ pub(super) fn not_admitted(refused: Refused, effect: Effect) -> Problem {
     problem::not_admitted(refused).outcome(outcome(effect))
 }
 
-/// 500: a defect of ours, met while a command was in hand.
-pub(super) fn defect() -> Problem {
-    problem::defect().outcome(outcome(Effect::Unknown))
+/// 500: a fault of ours, met while a command was in hand.
+pub(super) fn internal() -> Problem {
+    problem::internal().outcome(outcome(Effect::Unknown))
 }
 
 /// As a document says it.
@@ -100,6 +100,9 @@ fn without_outcome<E: DomainError>(error: &ExecuteError<E>, creates: bool) -> Pr
         ),
         ExecuteError::Unavailable { .. } => {
             busy(codes::UNAVAILABLE, "the command was not done; it may be sent again")
+        }
+        ExecuteError::Unstorable { .. } => {
+            codes::INTERNAL_ERROR.problem("an event that the command leads to cannot be stored")
         }
         ExecuteError::Corrupt { .. } => problem::events_unusable(),
     }

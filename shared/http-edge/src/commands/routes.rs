@@ -172,7 +172,7 @@ pub fn router<S: Store>(
 ) -> Router {
     let refused_before_it_began = Some(problem::outcome(Effect::NotDone));
     let terms = Terms::of(http, refused_before_it_began);
-    around(routes.router, terms, problem::defect).with_state(Api {
+    around(routes.router, terms, problem::internal).with_state(Api {
         store,
         bodies: Bodies::new(limits),
         admission: Admission::new(http, breaker),

@@ -156,7 +156,7 @@ pub fn router<Q: Clone + Send + Sync + 'static>(
     }
     // Queries have no outcome but their answer.
     let terms = Terms::of(http, None);
-    around(router, terms, problem::defect).with_state(Shared { queries, events, limits })
+    around(router, terms, problem::internal).with_state(Shared { queries, events, limits })
 }
 
 /// The id in a path.

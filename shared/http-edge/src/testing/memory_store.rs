@@ -5,6 +5,7 @@ use crate::commands::Store;
 use event_store::{
     BusyReason, CommandRequest, CorruptError, ExecuteError, LookUp, Outcome, StoredEventRef,
 };
+use kernel::codec::CodecError;
 use kernel::{Aggregate, DecisionContext, DomainEvent, Version, testing};
 use std::any::Any;
 use std::collections::HashMap;
@@ -51,6 +52,7 @@ pub enum Fails {
     Unavailable,
     TooLarge,
     Corrupt,
+    Unstorable,
     /// It panics.
     Panic,
 }
@@ -222,6 +224,14 @@ fn failed<A: Aggregate>(
         Fails::Corrupt => ExecuteError::Corrupt {
             aggregate_id,
             source: CorruptError::Gap { aggregate_id, expected: Version(2), found: Version(3) },
+        },
+        Fails::Unstorable => ExecuteError::Unstorable {
+            aggregate_id,
+            source: CodecError::OtherName {
+                rust_type: "Event",
+                event_type: "Happened",
+                tag: "happened".to_owned(),
+            },
         },
         Fails::Panic => panic!("announced by the test"),
     }

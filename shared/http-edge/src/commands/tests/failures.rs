@@ -76,6 +76,7 @@ async fn each_failure_of_the_store_says_whether_the_command_was_done() {
         (Fails::Conflict, 409, "contended", "not_done", Some("1")),
         (Fails::TooLarge, 422, "command_too_large", "not_done", None),
         (Fails::Corrupt, 500, "stored_events_unusable", "not_done", None),
+        (Fails::Unstorable, 500, "internal_error", "not_done", None),
         (Fails::Panic, 500, "internal_error", "unknown", None),
     ];
     for (fails, status, code, outcome, retry_after) in cases {
