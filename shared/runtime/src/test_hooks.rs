@@ -1,12 +1,11 @@
-//! Defects and crashes on demand, for the tests that show that the checks bite.
+//! Crashes, pauses and poison on demand, for tests.
 //!
 //! Without the feature `test-hooks` these functions are constants that the compiler removes; no
-//! release is built with it. With it one build holds all seeded defects and crash sites, and the
-//! environment of a process chooses among them:
+//! release is built with it. With it one build holds all crash sites, and the environment of a process
+//! chooses among them:
 //!
 //! | variable | effect |
 //! | --- | --- |
-//! | `TEST_DEFECT` | names of the defects that are on, separated by commas |
 //! | `TEST_CRASH_AT` | `site` or `site:n`, several separated by commas: the process aborts when it passes the site for the nth time |
 //! | `TEST_PAUSE_AT` | the same, but the process gets SIGSTOP; after SIGCONT it passes the site as soon as the file `<marks>.<site>.go` is there |
 //! | `TEST_MARKS` | a path, needed for pauses; what happens at a site makes the file `<path>.<site>`, and while that exists nothing happens there any more |
@@ -16,14 +15,6 @@
 mod poison;
 
 pub use poison::{Poison, poison};
-
-/// Whether the defect of this name is on.
-#[cfg(not(feature = "test-hooks"))]
-#[must_use]
-#[inline(always)]
-pub const fn defect(_name: &'static str) -> bool {
-    false
-}
 
 /// Resolves when a test wants a child of the process to fall; never without the feature.
 #[cfg(not(feature = "test-hooks"))]
@@ -39,18 +30,13 @@ pub const fn crash_point(_site: &'static str) {}
 #[cfg(feature = "test-hooks")]
 pub(crate) use switched_on::child_falls;
 #[cfg(feature = "test-hooks")]
-pub use switched_on::{crash_point, defect};
+pub use switched_on::crash_point;
 
 #[cfg(feature = "test-hooks")]
 mod switched_on {
     use std::sync::LazyLock;
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::time::Duration;
-
-    static DEFECTS: LazyLock<Vec<String>> = LazyLock::new(|| {
-        let names = std::env::var("TEST_DEFECT").unwrap_or_default();
-        names.split(',').map(|name| name.trim().to_owned()).collect()
-    });
 
     static CRASHES: LazyLock<Vec<Site>> = LazyLock::new(|| sites("TEST_CRASH_AT"));
     static PAUSES: LazyLock<Vec<Site>> = LazyLock::new(|| sites("TEST_PAUSE_AT"));
@@ -96,12 +82,6 @@ mod switched_on {
         while !std::fs::exists(&go).unwrap_or(false) {
             std::thread::sleep(std::time::Duration::from_millis(2));
         }
-    }
-
-    /// Whether the defect of this name is on.
-    #[must_use]
-    pub fn defect(name: &'static str) -> bool {
-        DEFECTS.iter().any(|on| on == name)
     }
 
     /// How often the file is looked at.

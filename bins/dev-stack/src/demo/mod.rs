@@ -10,7 +10,6 @@ mod lifecycle;
 pub use lifecycle::{Customer, Order, create_order, items};
 
 use anyhow::{Context, ensure};
-use database::ScyllaConfig;
 use hyper::StatusCode;
 use lifecycle::Lifecycle;
 use local_stack::{Doors, Narrator, Stack, Story, StoryReport, wait_for};

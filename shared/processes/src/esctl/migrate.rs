@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use application::Application;
+use database::schema::{self, Outcome};
 use runtime::Backoff;
 use scylla::client::session::Session;
 use serde::Serialize;
