@@ -152,7 +152,7 @@ impl Lane {
         };
         let Some(cursor) = cursor else { return Step::Load };
         let left = self.queue.next(cursor, end);
-        left.unwrap_or_else(|| match gate {
+        left.unwrap_or(match gate {
             Gate::ToTail { is_reached: false, .. } => {
                 Step::Tail { after: cursor.version, singly: self.queue.singly }
             }

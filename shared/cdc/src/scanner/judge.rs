@@ -44,7 +44,7 @@ impl Scanner {
         let mut missed = Vec::new();
         for (watched, handled) in behind {
             let checkpoint = round.progress.checkpoints.get(&(watched.group.clone(), slot));
-            if !checkpoint.is_some_and(|at| *at >= settled_from) {
+            if checkpoint.is_none_or(|at| *at < settled_from) {
                 // It is merely late.
                 continue;
             }
