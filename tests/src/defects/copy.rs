@@ -129,6 +129,22 @@ mod tests {
     }
 
     #[test]
+    fn a_build_reads_every_member_of_the_workspace() -> anyhow::Result<()> {
+        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("no workspace")?;
+        let manifest = fs::read_to_string(workspace.join("Cargo.toml"))?;
+        let manifest: toml::Table = toml::from_str(&manifest)?;
+        let members = manifest["workspace"]["members"].as_array().context("no members")?;
+        assert!(members.len() > 10, "{members:?}");
+        let read = read_by_a_build(workspace)?;
+        for member in members {
+            let member = Path::new(member.as_str().context("not a text")?);
+            let is_read = read.iter().any(|name| member.starts_with(name));
+            assert!(is_read, "{READ_BY_A_BUILD} leaves out {}", member.display());
+        }
+        Ok(())
+    }
+
+    #[test]
     fn a_file_keeps_its_time_unless_it_is_changed() -> anyhow::Result<()> {
         let (_folder, workspace, to) = workspace()?;
         let changed = BTreeMap::from([("shared/b.rs".to_owned(), "changed".to_owned())]);
