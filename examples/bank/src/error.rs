@@ -1,7 +1,5 @@
 //! Why the bank refuses.
 
-use kernel::{DomainError, RefusalKind};
-
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub(crate) enum BankError {
     #[error("there is no such {0}")]
@@ -18,23 +16,13 @@ pub(crate) enum BankError {
     Owner,
 }
 
-impl DomainError for BankError {
-    fn code(&self) -> &'static str {
-        match self {
-            Self::NotFound(_) => "no_such_thing",
-            Self::AlreadyThere(_) => "already_there",
-            Self::Overdrawn { .. } => "account_overdrawn",
-            Self::SameAccount => "transfer_to_same_account",
-            Self::Amount(_) => "amount_out_of_range",
-            Self::Owner => "malformed_owner",
-        }
-    }
-
-    fn kind(&self) -> RefusalKind {
-        match self {
-            Self::NotFound(_) => RefusalKind::NotFound,
-            Self::AlreadyThere(_) | Self::Overdrawn { .. } => RefusalKind::WrongState,
-            Self::SameAccount | Self::Amount(_) | Self::Owner => RefusalKind::InvalidValue,
-        }
+kernel::error_codes! {
+    BankError {
+        NotFound: NotFound "no_such_thing",
+        AlreadyThere: WrongState "already_there",
+        Overdrawn: WrongState "account_overdrawn",
+        SameAccount: InvalidValue "transfer_to_same_account",
+        Amount: InvalidValue "amount_out_of_range",
+        Owner: InvalidValue "malformed_owner",
     }
 }

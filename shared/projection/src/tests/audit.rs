@@ -7,6 +7,7 @@ use crate::metrics::{AUDITED, DRIFT};
 use crate::projector::Projector;
 use cdc::{Change, ChangeConsumer};
 use database::Settings;
+use leases::Slot;
 use runtime::CancellationToken;
 use scylla::value::CqlTimestamp;
 use std::sync::Arc;
@@ -90,7 +91,7 @@ async fn a_drift_counts_once_when_it_is_still_there_at_the_second_look() {
         read_models: TALLY_MODELS,
         settings,
         config,
-        owned: || (0..4).collect(),
+        owned: || Slot::all(4).collect(),
     };
     let shutdown = CancellationToken::new();
     let damage = async {

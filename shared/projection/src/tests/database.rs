@@ -1,6 +1,8 @@
 //! A migrated database of the embedded engine.
 
 use super::tallies::TALLY_MODELS;
+use database::ScyllaConfig;
+use database::schema::{ApplyConfig, KeyspaceConfig, SettingsConfig, apply};
 use embedded_scylla::server::{Server, ServerConfig};
 use scylla::client::session::Session;
 use std::sync::Arc;

@@ -67,7 +67,7 @@ fn metrics_say_what_runs_here() {
 fn only_what_is_there_can_be_read_and_nothing_else_done() {
     let address = start(&Admin::on_a_free_port(), Readiness::default()).expect("a free port");
     let nothing = String::new();
-    let not_found = ("HTTP/1.1 404 Not Found".to_owned(), nothing.clone());
+    let not_found = ("HTTP/1.1 404 Not Found".to_owned(), nothing);
     for path in ["/", "/livez/", "/readyz/verbose", "/metric"] {
         assert_eq!(get_path(address, path), not_found, "{path}");
     }
