@@ -231,7 +231,15 @@ fn primary_key(statement: &str) -> String {
         depth += i32::from(c == '(') - i32::from(c == ')');
         depth == 0
     });
-    list[..end.unwrap_or(list.len())].chars().filter(|c| !c.is_whitespace()).collect()
+    let key: String =
+        list[..end.unwrap_or(list.len())].chars().filter(|c| !c.is_whitespace()).collect();
+    // A partition key of one column may stand in brackets of its own.
+    match key.strip_prefix('(').and_then(|rest| rest.split_once(')')) {
+        Some((partition, clustering)) if !partition.contains(',') => {
+            format!("{partition}{clustering}")
+        }
+        _ => key,
+    }
 }
 
 /// The same of a description.

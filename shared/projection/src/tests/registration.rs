@@ -37,6 +37,19 @@ const LISTED: Table =
 const LIST: &str = "CREATE TABLE IF NOT EXISTS tally_list (day int, spread int, created_at timestamp,
     tally_id uuid, PRIMARY KEY ((day, spread), created_at, tally_id)) WITH CLUSTERING ORDER BY (created_at DESC);";
 
+const ALONE: &str = "CREATE TABLE IF NOT EXISTS tally_days (day int, tally_id uuid, PRIMARY KEY ((day), tally_id));";
+says!(
+    Days,
+    "days",
+    "tally",
+    &[Table {
+        name: "tally_days",
+        partition: &["day"],
+        key: &["day", "tally_id"],
+        aggregate: "tally_id"
+    }]
+);
+
 says!(Lists, "lists", "tally", &[LISTED]);
 says!(SameName, "tallies", "tally", &[LISTED]);
 says!(SameTable, "others", "tally", Tallies::TABLES);
@@ -64,6 +77,10 @@ fn checked(models: &'static [ReadModel], with_list: bool) -> Result<(), ReadMode
 fn a_complete_registration_passes() {
     TALLY_MODELS.check(TALLIES).expect("complete");
     checked(const { &[ReadModel::of::<Lists>()] }, true).expect("complete");
+    const DAYS: &[Migration] = &[Migration { number: 1, name: "days", cql: ALONE }];
+    let migrations = MigrationSet { crate_name: "days", migrations: DAYS };
+    let days = ReadModels::new(const { &[ReadModel::of::<Days>()] }, migrations);
+    days.check(TALLIES).expect("brackets around one column change nothing");
 }
 
 #[test]
