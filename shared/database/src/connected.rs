@@ -59,8 +59,7 @@ impl Database {
             config: process.health(),
             breaker: Arc::clone(&self.breaker),
         };
-        let shutdown = shutdown.clone();
-        process.child("health", move || health::watch(watched.clone(), shutdown.clone()));
+        process.child("health", move |shutdown| health::watch(watched.clone(), shutdown));
         Ok(settings)
     }
 

@@ -9,6 +9,7 @@
 
 mod connected;
 mod health;
+mod waiting;
 
 pub mod error_class;
 pub mod schema;

@@ -19,9 +19,8 @@ use std::fmt;
 use runtime::{Backoff, Readiness, chain};
 use scylla::client::session::Session;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
 
-use crate::session::stopped;
+use crate::waiting::until_there;
 
 pub use apply::{Applied, ApplyConfig, Edited, Outcome, apply};
 pub use keyspace::KeyspaceConfig;
@@ -100,30 +99,19 @@ pub async fn settings(session: &Session) -> anyhow::Result<Settings> {
 pub(crate) async fn wait(
     session: &Session,
     sets: &[MigrationSet],
-    mut backoff: Backoff,
+    backoff: Backoff,
     readiness: &Readiness,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<Settings> {
     readiness.set("schema", false, "not looked at yet");
-    let mut said = String::new();
-    loop {
-        let awaited = match ready_settings(session, sets).await {
-            Ok(Ok(settings)) => {
-                readiness.set("schema", true, "complete");
-                return Ok(settings);
-            }
-            Ok(Err(missing)) => format!("`esctl migrate` has not applied {missing}"),
-            Err(error) => format!("schema cannot be read: {}", chain(error.as_ref())),
-        };
-        if awaited != said {
-            info!(reason = awaited, "waiting for the schema");
-            readiness.set("schema", false, awaited.clone());
-            said = awaited;
-        }
-        if !backoff.pause(shutdown).await {
-            return Err(stopped("the schema"));
-        }
-    }
+    let look = async || match ready_settings(session, sets).await {
+        Ok(Ok(settings)) => Ok(settings),
+        Ok(Err(missing)) => Err(format!("`esctl migrate` has not applied {missing}")),
+        Err(error) => Err(format!("schema cannot be read: {}", chain(error.as_ref()))),
+    };
+    let settings = until_there("the schema", "schema", look, backoff, readiness, shutdown).await?;
+    readiness.set("schema", true, "complete");
+    Ok(settings)
 }
 
 /// The settings, or the names of what is missing.

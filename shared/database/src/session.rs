@@ -32,6 +32,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::waiting::until_there;
+
 /// The connection to the database.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -338,23 +340,13 @@ async fn use_keyspace_when_there(
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
     let keyspace = &config.keyspace;
-    let mut backoff = Backoff::new(config.backoff());
-    let mut said = String::new();
-    loop {
-        let awaited = match use_keyspace(session, keyspace).await {
-            Ok(true) => return Ok(()),
-            Ok(false) => format!("keyspace {keyspace} does not exist, `esctl migrate` creates it"),
-            Err(error) => format!("keyspace {keyspace} cannot be used: {}", chain(error.as_ref())),
-        };
-        if awaited != said {
-            info!(reason = awaited, "waiting for the keyspace");
-            readiness.set("database", false, awaited.clone());
-            said = awaited;
-        }
-        if !backoff.pause(shutdown).await {
-            return Err(stopped("the keyspace"));
-        }
-    }
+    let look = async || match use_keyspace(session, keyspace).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(format!("keyspace {keyspace} does not exist, `esctl migrate` creates it")),
+        Err(error) => Err(format!("keyspace {keyspace} cannot be used: {}", chain(error.as_ref()))),
+    };
+    let backoff = Backoff::new(config.backoff());
+    until_there("the keyspace", "database", look, backoff, readiness, shutdown).await
 }
 
 /// Uses `keyspace` from now on, also on connections that are made later. False when it does not

@@ -61,7 +61,7 @@ async fn run(
     let listener = port.listen(&process)?;
     let server = HttpServer::new(listener, router, http, process.shutdown())?;
     let served = store.clone();
-    process.child("http", move || {
+    process.child("http", move |_| {
         let (server, store) = (server.clone(), served.clone());
         async move {
             server.run().await;

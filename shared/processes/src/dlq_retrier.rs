@@ -62,15 +62,13 @@ async fn run(mut process: Process<Config>, application: Application) -> anyhow::
     let readiness = process.readiness();
     let deps = RetrierDeps { session, consumers, settings, config: retry, leases, readiness };
     // One unit: leases and attempts fall together, and the next start is a new member of the group.
-    let shutdown = process.shutdown();
-    process.child("retries", move || {
-        let (deps, shutdown) = (deps.clone(), shutdown.clone());
+    process.child("retries", move |shutdown| {
+        let deps = deps.clone();
         async move { Ok(run_retrier(deps, shutdown).await?) }
     });
-    let (readiness, shutdown) = (process.readiness(), process.shutdown());
-    process.child("broker-watch", move || {
-        let (publisher, readiness) = (publisher.clone(), readiness.clone());
-        messaging::watch_broker(publisher, broker_watch, readiness, shutdown.clone())
+    let readiness = process.readiness();
+    process.child("broker-watch", move |shutdown| {
+        messaging::watch_broker(publisher.clone(), broker_watch, readiness.clone(), shutdown)
     });
     process.run_until_shutdown().await
 }

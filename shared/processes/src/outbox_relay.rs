@@ -72,15 +72,13 @@ async fn run(mut process: Process<Config>, application: Application) -> anyhow::
     };
     // One unit: leases, readers and lanes fall together, and the next start is a new member of the
     // group under a new name, which waits for the old one's leases to expire.
-    let shutdown = process.shutdown();
-    process.child("relay", move || {
-        let (deps, shutdown) = (deps.clone(), shutdown.clone());
+    process.child("relay", move |shutdown| {
+        let deps = deps.clone();
         async move { Ok(run_group(deps, shutdown).await?) }
     });
-    let (readiness, shutdown) = (process.readiness(), process.shutdown());
-    process.child("broker-watch", move || {
-        let (publisher, readiness) = (publisher.clone(), readiness.clone());
-        messaging::watch_broker(publisher, broker_watch, readiness, shutdown.clone())
+    let readiness = process.readiness();
+    process.child("broker-watch", move |shutdown| {
+        messaging::watch_broker(publisher.clone(), broker_watch, readiness.clone(), shutdown)
     });
     process.run_until_shutdown().await
 }

@@ -68,14 +68,12 @@ async fn run(mut process: Process<Config>, application: Application) -> anyhow::
     let scanned: OwnedSlots = Arc::new(move || slots.borrow().clone());
     let letters = LetterBox::open(session.clone(), cdc.blocked_aggregates_max).await?;
     let letters: Arc<dyn Letters> = Arc::new(letters);
-    let slots = Arc::clone(&scanned);
-    let audited = move || slots();
     let audit_deps = AuditDeps {
         session: session.clone(),
         read_models: application.read_models,
         settings,
         config: audit,
-        owned: audited,
+        owned: Arc::clone(&scanned),
     };
     let deps = GroupDeps {
         session,
@@ -97,19 +95,16 @@ async fn run(mut process: Process<Config>, application: Application) -> anyhow::
     };
     // One unit: leases, readers and lanes fall together, and the next start is a new member of the
     // group under a new name, which waits for the old one's leases to expire.
-    let shutdown = process.shutdown();
-    process.child("projections", move || {
-        let (deps, shutdown) = (deps.clone(), shutdown.clone());
+    process.child("projections", move |shutdown| {
+        let deps = deps.clone();
         async move { Ok(run_group(deps, shutdown).await?) }
     });
-    let shutdown = process.shutdown();
-    process.child("scanner", move || {
-        let (deps, shutdown) = (scan.clone(), shutdown.clone());
+    process.child("scanner", move |shutdown| {
+        let deps = scan.clone();
         async move { Ok(run_scanner(deps, shutdown).await?) }
     });
-    let shutdown = process.shutdown();
-    process.child("audit", move || {
-        let (deps, shutdown) = (audit_deps.clone(), shutdown.clone());
+    process.child("audit", move |shutdown| {
+        let deps = audit_deps.clone();
         async move {
             run_audit(deps, shutdown).await;
             Ok(())

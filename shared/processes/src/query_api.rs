@@ -99,7 +99,7 @@ async fn run<Q: Queries>(
     let limits = config.limits();
     let router = queries::router(queries, events, &http, limits, breaker, Q::routes());
     let server = HttpServer::new(listener, router, http, process.shutdown())?;
-    process.child("http", move || {
+    process.child("http", move |_| {
         let server = server.clone();
         async move {
             server.run().await;

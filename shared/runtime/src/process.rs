@@ -223,16 +223,18 @@ impl<C> Process<C> {
         self.addresses.publish(name, address)
     }
 
-    /// Starts a child that can be started again: `make` is called for each start, and whatever the
-    /// child holds must be made in it, or be good after a fall at any place. It is to return only
-    /// after [`Process::shutdown`] was cancelled; when it returns earlier or panics it is started
-    /// again, when it does so too often (`[supervision]`) or fails, the process ends with exit code 1.
-    pub fn child<F, Fut>(&mut self, name: &'static str, make: F)
+    /// Starts a child that can be started again: `make` is called for each start with
+    /// [`Process::shutdown`], and whatever the child holds must be made in it, or be good after a fall
+    /// at any place. It is to return only after the shutdown was cancelled; when it returns earlier or
+    /// panics it is started again, when it does so too often (`[supervision]`) or fails, the process
+    /// ends with exit code 1.
+    pub fn child<F, Fut>(&mut self, name: &'static str, mut make: F)
     where
-        F: FnMut() -> Fut + Send + 'static,
+        F: FnMut(CancellationToken) -> Fut + Send + 'static,
         Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
     {
-        self.supervisor.start_again(name, make);
+        let shutdown = self.shutdown.clone();
+        self.supervisor.start_again(name, move || make(shutdown.clone()));
     }
 
     /// Starts a child whose restart unit is the process, because others hold on to what it held.

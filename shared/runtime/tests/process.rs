@@ -101,9 +101,9 @@ async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
         "panicking" => process.worker("panicking", async { panic!("out of range") }),
         "shaky" | "falling" => {
             let mut start = 0;
-            process.child("shaky", move || {
+            process.child("shaky", move |shutdown| {
                 start += 1;
-                let (start, shutdown) = (start, shutdown.clone());
+                let start = start;
                 async move {
                     assert!(start > 2 && !falls, "start {start} falls");
                     shutdown.cancelled().await;

@@ -8,7 +8,7 @@ use super::{Audit, Drift};
 use crate::metrics::{AUDITED, DRIFT};
 use crate::projector::consumer_of;
 use crate::read_model::ReadModels;
-use cdc::{Handled, StoreError};
+use cdc::{Handled, OwnedSlots, StoreError};
 use database::Settings;
 use event_store::audit::{AuditError, AuditReader, NextPage};
 use kernel::Version;
@@ -59,7 +59,7 @@ impl Default for AuditConfig {
 
 /// What the audit needs. A clone is for another start of it.
 #[derive(Clone)]
-pub struct AuditDeps<F> {
+pub struct AuditDeps {
     /// A connection that uses the keyspace; the schema must be complete.
     pub session: Arc<Session>,
     /// What is compared.
@@ -69,14 +69,11 @@ pub struct AuditDeps<F> {
     /// Pace and bounds.
     pub config: AuditConfig,
     /// The slots that this process owns now; asked before each page.
-    pub owned: F,
+    pub owned: OwnedSlots,
 }
 
 /// Audits until `shutdown`. Waits for a database that is out of reach; a difference is no error.
-pub async fn run_audit<F>(deps: AuditDeps<F>, shutdown: CancellationToken)
-where
-    F: Fn() -> BTreeSet<Slot> + Send,
-{
+pub async fn run_audit(deps: AuditDeps, shutdown: CancellationToken) {
     AUDITED.inc_by(0);
     if deps.config.aggregates_per_second == 0 {
         info!("the audit of the read models is off");
@@ -88,7 +85,7 @@ where
     }
 }
 
-async fn audit<F: Fn() -> BTreeSet<Slot> + Send>(deps: AuditDeps<F>) {
+async fn audit(deps: AuditDeps) {
     let mut backoff = Backoff::new(deps.config.backoff);
     let (reader, handled) = loop {
         match open(&deps).await {
@@ -114,8 +111,8 @@ async fn audit<F: Fn() -> BTreeSet<Slot> + Send>(deps: AuditDeps<F>) {
     }
 }
 
-async fn open<F>(
-    deps: &AuditDeps<F>,
+async fn open(
+    deps: &AuditDeps,
 ) -> Result<(AuditReader, Handled), Box<dyn std::error::Error + Send + Sync>> {
     let session = &deps.session;
     let reader = AuditReader::open(session.clone(), deps.config.page_aggregates).await?;
@@ -136,8 +133,8 @@ struct Pending {
     due: Instant,
 }
 
-struct Rounds<F> {
-    deps: AuditDeps<F>,
+struct Rounds {
+    deps: AuditDeps,
     reader: AuditReader,
     handled: Handled,
     audit: Audit,
@@ -147,7 +144,7 @@ struct Rounds<F> {
     known: HashMap<Uuid, Vec<Drift>>,
 }
 
-impl<F: Fn() -> BTreeSet<Slot> + Send> Rounds<F> {
+impl Rounds {
     async fn round(&mut self) {
         for slot in Slot::all(self.deps.settings.slots) {
             let mut next = None;

@@ -91,7 +91,7 @@ async fn a_drift_counts_once_when_it_is_still_there_at_the_second_look() {
         read_models: TALLY_MODELS,
         settings,
         config,
-        owned: || Slot::all(4).collect(),
+        owned: Arc::new(|| Slot::all(4).collect()),
     };
     let shutdown = CancellationToken::new();
     let damage = async {
