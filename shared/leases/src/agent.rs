@@ -70,13 +70,11 @@ impl Shared {
     /// Shows again and again that this process is a member; gives its last known revision.
     async fn beat_until(&self, shutdown: &CancellationToken) -> Option<Revision> {
         let (mut known, mut failures) = (None, 0_u32);
-        loop {
+        while !shutdown.is_cancelled() {
             let sent = Instant::now();
-            let beaten = tokio::select! {
-                () = shutdown.cancelled() => return known,
-                beaten = self.store.beat(self.owner, known) => beaten,
-            };
-            match beaten {
+            // Not cancelled in the middle: it may land all the same, and a member that has left the
+            // group would stay in it for a term.
+            match self.store.beat(self.owner, known).await {
                 Ok(revision) => {
                     (known, failures) = (Some(revision), 0);
                     self.trust(sent);
@@ -87,10 +85,11 @@ impl Shared {
                 }
             }
             tokio::select! {
-                () = shutdown.cancelled() => return known,
+                () = shutdown.cancelled() => {}
                 () = sleep_until(sent + self.config.renew_interval()) => {}
             }
         }
+        known
     }
 
     /// Leaves the group. When that fails, the others see it standing still.

@@ -50,6 +50,20 @@ async fn slots_are_shared_fairly_as_members_come_and_go() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_ends_in_the_middle_of_a_beat_has_left_the_group_all_the_same() {
+    let world = World::new();
+    let between = LeaseConfig::default().renew_interval();
+    for later in 0..5 {
+        let one = Process::start(&world, 1);
+        // A beat is on its way for two milliseconds.
+        tokio::time::sleep(between - millis(1) + millis(later)).await;
+        one.end().await;
+        tokio::time::sleep(millis(10)).await;
+        assert_eq!(world.members(), 0, "ended {later} ms later");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn slots_of_a_dead_member_move_after_a_term_and_count_a_crash() {
     let world = World::new();
     let (one, two) = (Process::start(&world, 1), Process::start(&world, 2));

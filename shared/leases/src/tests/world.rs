@@ -9,6 +9,7 @@ use runtime::{CancellationToken, Readiness};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 
 use crate::{
     Held, LeaseConfig, LeaseStore, Leases, Member, MemberId, Phase, Revision, Slot, SlotError,
@@ -38,12 +39,13 @@ struct State {
 #[derive(Clone)]
 pub(super) struct World {
     state: Arc<Mutex<State>>,
+    in_flight: TaskTracker,
     process: usize,
 }
 
 impl World {
     pub(super) fn new() -> Self {
-        Self { state: Arc::default(), process: 0 }
+        Self { state: Arc::default(), in_flight: TaskTracker::new(), process: 0 }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -144,11 +146,16 @@ impl LeaseStore for World {
         member: MemberId,
         _known: Option<Revision>,
     ) -> Result<Revision, SlotError> {
-        self.network().await?;
-        let mut state = self.state();
-        let revision = state.members.entry(member).or_insert(Revision(0));
-        *revision = revision.next();
-        Ok(*revision)
+        // A request that was sent is executed, even if nobody waits for its answer any more.
+        let world = self.clone();
+        let landing = self.in_flight.spawn(async move {
+            world.network().await?;
+            let mut state = world.state();
+            let revision = state.members.entry(member).or_insert(Revision(0));
+            *revision = revision.next();
+            Ok(*revision)
+        });
+        landing.await.expect("it does not panic")
     }
 
     async fn remove(&self, member: Member) -> Result<(), SlotError> {
