@@ -4,15 +4,7 @@ use super::*;
 
 /// Sends a request that must not reach the store.
 async fn check(ask: Ask, status: u16, code: &str, field: Option<&str>) {
-    let server = Server::new();
-    let told = format!("{} {} {}", ask.method, ask.path, String::from_utf8_lossy(&ask.body));
-    let told: String = told.chars().take(300).collect();
-    let answer = server.send(ask).await;
-    assert_eq!(answer.body["code"], code, "{told}: {}", answer.body);
-    answer.is_problem(status, code);
-    assert_eq!(answer.body.get("field").and_then(Value::as_str), field, "{told}: {}", answer.body);
-    assert_eq!(answer.body["outcome"], "not_done", "{told}");
-    assert!(server.store.executed().is_empty(), "{told} was executed");
+    server().refuses(ask, status, code, field).await;
 }
 
 /// An order with one member replaced; `null` removes it.
@@ -27,15 +19,6 @@ fn item_with(member: &str, value: Value) -> Ask {
     let mut second = item();
     set(&mut second, member, value);
     order_with("items", json!([item(), second]))
-}
-
-fn set(body: &mut Value, member: &str, value: Value) {
-    let members = body.as_object_mut().expect("an object");
-    if value.is_null() {
-        members.remove(member);
-    } else {
-        members.insert(member.to_owned(), value);
-    }
 }
 
 #[tokio::test]
@@ -138,7 +121,7 @@ async fn values_that_break_a_rule() {
 
 #[tokio::test]
 async fn text_that_is_only_unusual_is_kept() {
-    let server = Server::new();
+    let server = server();
     for (place, text) in
         ["\"quoted\"", "'; --", "日本", "👩‍🚀", "e\u{301}", "\\u0000"].iter().enumerate()
     {

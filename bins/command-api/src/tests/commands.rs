@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 #[tokio::test]
 async fn an_order_goes_from_creation_to_delivery() {
-    let server = Server::new();
+    let server = server();
     let created = server.accepts(create()).await;
     assert_eq!(created.status, StatusCode::CREATED);
     assert_eq!(created.header("location"), Some(format!("/v1/orders/{ORDER}").as_str()));
@@ -38,7 +38,7 @@ async fn an_order_goes_from_creation_to_delivery() {
 
 #[tokio::test]
 async fn every_command_to_a_customer_has_its_route() {
-    let server = Server::new();
+    let server = server();
     let registered = server.accepts(register()).await;
     assert_eq!(registered.status, StatusCode::CREATED);
     assert_eq!(registered.header("location"), Some(format!("/v1/customers/{CUSTOMER}").as_str()));
@@ -60,7 +60,7 @@ async fn every_command_to_a_customer_has_its_route() {
 
 #[tokio::test]
 async fn an_address_without_id_gets_the_same_one_each_time() {
-    let server = Server::new();
+    let server = server();
     server.accepts(register()).await;
     let address = json!({"street": "1 Strand", "city": "London", "country": "GB"});
     let first = server.accepts(on_customer("POST", "addresses", &address)).await;
@@ -73,7 +73,7 @@ async fn an_address_without_id_gets_the_same_one_each_time() {
 /// The names are part of the fingerprints of commands that are remembered.
 #[tokio::test]
 async fn commands_have_the_names_that_they_always_had() {
-    let server = Server::new();
+    let server = server();
     server.accepts(create()).await;
     server.accepts(register()).await;
     for (method, action, body) in [

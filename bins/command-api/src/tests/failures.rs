@@ -4,7 +4,7 @@ use super::*;
 
 #[tokio::test]
 async fn a_refusal_by_the_rules_names_the_rule_and_the_version() {
-    let server = Server::new();
+    let server = server();
     let confirm = || on_order("POST", "confirm", &Value::Null);
     let unknown = server.send(confirm()).await;
     unknown.is_problem(404, "order_not_found");
@@ -26,7 +26,7 @@ async fn a_refusal_by_the_rules_names_the_rule_and_the_version() {
 
 #[tokio::test]
 async fn an_address_that_is_not_there_is_not_found() {
-    let server = Server::new();
+    let server = server();
     server.accepts(register()).await;
     let remove = on_customer("DELETE", &format!("addresses/{ADDRESS}"), &Value::Null);
     server.send(remove).await.is_problem(404, "address_not_found");

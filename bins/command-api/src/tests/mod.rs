@@ -7,11 +7,9 @@ mod failures;
 mod random;
 
 use crate::routes;
-use axum::Router;
-use axum::body::Body;
-use axum::http::{Request, StatusCode};
-use http_edge::commands::{CommandRoutes, router};
-use http_edge::testing::{Answer, Ask, MemoryStore, ask, breaker, http, limits, send};
+use axum::http::StatusCode;
+use http_edge::commands::CommandRoutes;
+use http_edge::testing::{Ask, CommandServer, ask, set};
 use serde_json::{Value, json};
 
 const ORDER: &str = "01900000-0000-7000-8000-000000000001";
@@ -19,32 +17,8 @@ const CUSTOMER: &str = "01900000-0000-7000-8000-000000000002";
 const ADDRESS: &str = "01900000-0000-7000-8000-000000000003";
 
 /// The routes over a store.
-struct Server {
-    store: MemoryStore,
-    router: Router,
-}
-
-impl Server {
-    fn new() -> Self {
-        let store = MemoryStore::default();
-        let router = router(store.clone(), &http(), &limits(), breaker(), routes::routes());
-        Self { router, store }
-    }
-
-    async fn send(&self, request: impl Into<Request<Body>>) -> Answer {
-        send(&self.router, request).await
-    }
-
-    /// Sends a command that must be accepted.
-    #[track_caller]
-    fn accepts(&self, ask: Ask) -> impl Future<Output = Answer> {
-        let told = format!("{ask:?}");
-        async move {
-            let answer = self.send(ask).await;
-            assert!(answer.status.is_success(), "{told}: {} {}", answer.status, answer.body);
-            answer
-        }
-    }
+fn server() -> CommandServer {
+    CommandServer::new(routes::routes())
 }
 
 #[test]

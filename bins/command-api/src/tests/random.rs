@@ -75,7 +75,7 @@ fn route() -> impl Strategy<Value = (&'static str, String)> {
 fn holds(method: &str, path: &str, body: Vec<u8>) -> TestCaseResult {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime").block_on(async {
-        let server = Server::new();
+        let server = server();
         let answer = server.send(ask(method, path, &Value::Null).body(body)).await;
         if !answer.status.is_success() {
             let code = answer.body["code"].as_str().unwrap_or_default().to_owned();

@@ -8,17 +8,14 @@ mod rows;
 use crate::config::QueriesConfig;
 use crate::routes::Shop;
 use axum::Router;
-use axum::http::StatusCode;
 use database::schema::{ApplyConfig, KeyspaceConfig, SettingsConfig, apply};
 use database::{ScyllaConfig, Settings};
 use embedded_scylla::server::{Server, ServerConfig};
 use event_store::EventReader;
 use http_edge::queries::router;
-use http_edge::testing::{Answer, Ask, breaker, http, send};
-use http_server::HttpConfig;
+use http_edge::testing::{Answer, Ask, breaker, ok, send, unhurried};
 use processes::query_api::{Queries, QueryConfig};
 use scylla::client::session::Session;
-use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -36,10 +33,6 @@ fn config() -> QueriesConfig {
         orders_by_customer_days_max: 200,
         orders_by_status_days_max: 30,
     }
-}
-
-fn unhurried() -> HttpConfig {
-    HttpConfig { request_timeout_ms: NonZeroU64::new(10_000).expect("not zero"), ..http() }
 }
 
 /// The routes over a database of their own.
@@ -81,10 +74,7 @@ impl Api {
 
     /// A representation that must be there.
     async fn ok(&self, path: &str) -> Answer {
-        let answer = self.get(path).await;
-        assert_eq!(answer.status, StatusCode::OK, "{path}: {}", answer.body);
-        assert_eq!(answer.header("content-type"), Some("application/json"), "{path}");
-        answer
+        ok(&self.router, path).await
     }
 
     async fn execute(&self, statement: &str) {

@@ -1,15 +1,16 @@
 //! For the tests of an application: its routes against a [`MemoryStore`], and the tables of its documentation.
 //!
 //! ```text
-//! let store = MemoryStore::default();
-//! let router = commands::router(store.clone(), &http(), &limits(), breaker(), routes());
-//! let answer = send(&router, ask("POST", "/v1/accounts", &json!({"owner": "Ada"}))).await;
+//! let server = CommandServer::new(routes());
+//! let answer = server.send(ask("POST", "/v1/accounts", &json!({"owner": ""}))).await;
 //! answer.is_problem(422, "blank_text");
 //! ```
 
+mod command_server;
 mod memory_store;
 mod tables;
 
+pub use command_server::{CommandServer, set};
 pub use memory_store::{Executed, Fails, MemoryStore};
 pub use tables::problem_tables;
 
@@ -22,7 +23,7 @@ use http_body_util::BodyExt;
 use http_server::HttpConfig;
 use runtime::{Breaker, BreakerConfig, Target};
 use serde_json::Value;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use tower::ServiceExt;
 
 /// A port of its own choice.
@@ -33,6 +34,13 @@ use tower::ServiceExt;
 #[must_use]
 pub fn http() -> HttpConfig {
     HttpConfig::at("127.0.0.1:0".parse().expect("an address"))
+}
+
+/// The same with ten seconds for a request.
+#[must_use]
+pub fn unhurried() -> HttpConfig {
+    let request_timeout_ms = NonZeroU64::new(10_000).unwrap_or(NonZeroU64::MIN);
+    HttpConfig { request_timeout_ms, ..http() }
 }
 
 /// Bodies of one mebibyte, four at a time.
@@ -67,6 +75,18 @@ pub async fn send(router: &Router, request: impl Into<Request<Body>>) -> Answer 
     let bytes = body.collect().await.expect("an answer in memory").to_bytes();
     let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
     Answer { status: parts.status, headers: parts.headers, body }
+}
+
+/// Asks for a representation that must be there.
+///
+/// # Panics
+///
+/// If the answer is another one than 200 with JSON.
+pub async fn ok(router: &Router, path: &str) -> Answer {
+    let answer = send(router, Ask::get(path)).await;
+    assert_eq!(answer.status, StatusCode::OK, "{path}: {}", answer.body);
+    assert_eq!(answer.header("content-type"), Some("application/json"), "{path}");
+    answer
 }
 
 /// What came back.

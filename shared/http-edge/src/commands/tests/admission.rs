@@ -10,11 +10,11 @@ use tokio::time::Instant;
 const QUEUE: Duration = Duration::from_millis(100);
 
 /// One request at work, so many in the queue.
-fn narrow(queue_max: u32) -> Server {
+fn narrow(queue_max: u32) -> CommandServer {
     let requests_max = NonZeroU32::MIN;
     let queue_ms_max = QUEUE.as_millis() as u64;
     let http = HttpConfig { requests_max, queue_max, queue_ms_max, ..http() };
-    Server::bounded(&http, &limits())
+    CommandServer::bounded(&http, &limits(), jar::routes())
 }
 
 fn other(key: &str) -> Ask {
@@ -30,11 +30,11 @@ fn other(key: &str) -> Ask {
 async fn a_request_without_a_place_is_refused_at_once_and_nothing_is_done() {
     let server = narrow(1);
     let gate = server.store.hold();
-    let mut first = std::pin::pin!(server.send(create().into()));
-    let mut second = std::pin::pin!(server.send(other("second").into()));
+    let mut first = std::pin::pin!(server.send(create()));
+    let mut second = std::pin::pin!(server.send(other("second")));
     assert!(poll!(first.as_mut()).is_pending() && poll!(second.as_mut()).is_pending());
     let before = Instant::now();
-    let third = server.send(other("third").into()).await;
+    let third = server.send(other("third")).await;
     third.is_problem(429, "too_many_requests");
     assert_eq!(third.body["outcome"], "not_done");
     assert_eq!(third.header("retry-after"), Some("1"));
@@ -50,10 +50,10 @@ async fn a_request_without_a_place_is_refused_at_once_and_nothing_is_done() {
 async fn a_request_that_waits_too_long_for_a_place_is_refused_and_nothing_is_done() {
     let server = narrow(8);
     let _gate = server.store.hold();
-    let mut first = std::pin::pin!(server.send(create().into()));
+    let mut first = std::pin::pin!(server.send(create()));
     assert!(poll!(first.as_mut()).is_pending());
     let before = Instant::now();
-    let second = server.send(other("second").into()).await;
+    let second = server.send(other("second")).await;
     second.is_problem(503, "overloaded");
     assert_eq!(second.body["outcome"], "not_done");
     assert_eq!(second.header("retry-after"), Some("1"));
@@ -65,7 +65,7 @@ async fn a_request_that_waits_too_long_for_a_place_is_refused_and_nothing_is_don
 async fn the_clients_own_deadline_is_kept_in_the_queue_and_at_work() {
     let server = narrow(8);
     let _gate = server.store.hold();
-    let late = server.send(create().header("prefer", "wait=0").into()).await;
+    let late = server.send(create().header("prefer", "wait=0")).await;
     late.is_problem(503, "deadline_passed");
     assert_eq!(late.body["detail"], "the request timed out while queued");
     assert_eq!(late.body["outcome"], "not_done");
@@ -73,7 +73,7 @@ async fn the_clients_own_deadline_is_kept_in_the_queue_and_at_work() {
     assert!(server.store.executed().is_empty());
 
     let before = Instant::now();
-    let slow = server.send(create().header("prefer", "wait=2").into()).await;
+    let slow = server.send(create().header("prefer", "wait=2")).await;
     slow.is_problem(503, "outcome_unknown");
     let waited = before.elapsed();
     assert!(
@@ -84,7 +84,7 @@ async fn the_clients_own_deadline_is_kept_in_the_queue_and_at_work() {
 
 #[tokio::test(start_paused = true)]
 async fn a_deadline_also_ends_the_wait_for_a_body() {
-    let server = Server::new();
+    let server = server();
     let mut request: Request<Body> = create().header("prefer", "wait=1").into();
     let never = futures::stream::pending::<Result<axum::body::Bytes, std::convert::Infallible>>();
     *request.body_mut() = Body::from_stream(never);
@@ -97,21 +97,21 @@ async fn a_deadline_also_ends_the_wait_for_a_body() {
 async fn not_done_is_never_said_while_an_earlier_sending_is_at_work() {
     let server = narrow(0);
     let gate = server.store.hold();
-    let mut first = std::pin::pin!(server.send(create().into()));
+    let mut first = std::pin::pin!(server.send(create()));
     assert!(poll!(first.as_mut()).is_pending());
-    let again = server.send(create().into()).await;
+    let again = server.send(create()).await;
     again.is_problem(429, "too_many_requests");
     assert_eq!(again.body["outcome"], "unknown");
     // A look-up that is refused says nothing about the command either.
     let path = format!("/v1/jars/{JAR}/commands/create");
-    let looked = server.send(ask("GET", &path, &Value::Null).into()).await;
+    let looked = server.send(ask("GET", &path, &Value::Null)).await;
     looked.is_problem(429, "too_many_requests");
     assert_eq!(looked.body["outcome"], "unknown");
 
     gate.add_permits(2);
     let first = first.await;
     assert_eq!(first.status, StatusCode::CREATED);
-    let settled = server.send(create().into()).await;
+    let settled = server.send(create()).await;
     assert_eq!((settled.status, &settled.body), (StatusCode::CREATED, &first.body));
 }
 
@@ -120,19 +120,19 @@ async fn a_client_that_goes_away_leaves_its_place() {
     let server = narrow(0);
     let _gate = server.store.hold();
     {
-        let mut gone = std::pin::pin!(server.send(create().into()));
+        let mut gone = std::pin::pin!(server.send(create()));
         assert!(poll!(gone.as_mut()).is_pending());
-        server.send(other("second").into()).await.is_problem(429, "too_many_requests");
+        server.send(other("second")).await.is_problem(429, "too_many_requests");
     }
-    let mut second = std::pin::pin!(server.send(other("second").into()));
+    let mut second = std::pin::pin!(server.send(other("second")));
     assert!(poll!(second.as_mut()).is_pending(), "it has the place");
 }
 
 /// One request of each principal at once, and hardly any later.
-fn one_of_each_principal() -> Server {
+fn one_of_each_principal() -> CommandServer {
     let one = NonZeroU32::MIN;
     let principals = PrincipalsConfig { requests_per_second: one, burst: one, ..http().principals };
-    Server::bounded(&HttpConfig { principals, ..http() }, &limits())
+    CommandServer::bounded(&HttpConfig { principals, ..http() }, &limits(), jar::routes())
 }
 
 #[tokio::test]
@@ -140,7 +140,7 @@ async fn a_principal_who_sends_too_many_is_refused_and_nobody_else() {
     let server = one_of_each_principal();
     let by = |actor: &str, key: &str| other(key).header("x-actor", actor);
     server.accepts(by("ada", "first")).await;
-    let refused = server.send(by("ada", "second").into()).await;
+    let refused = server.send(by("ada", "second")).await;
     refused.is_problem(429, "principal_rate_limited");
     assert_eq!(refused.body["outcome"], "not_done");
     assert_eq!(refused.header("retry-after"), Some("1"));
@@ -156,9 +156,9 @@ async fn a_principal_who_sends_too_many_is_refused_and_nobody_else() {
 async fn a_limited_principal_is_not_told_not_done_of_what_is_at_work() {
     let server = one_of_each_principal();
     let _gate = server.store.hold();
-    let mut first = std::pin::pin!(server.send(create().header("x-actor", "ada").into()));
+    let mut first = std::pin::pin!(server.send(create().header("x-actor", "ada")));
     assert!(poll!(first.as_mut()).is_pending());
-    let again = server.send(create().header("x-actor", "ada").into()).await;
+    let again = server.send(create().header("x-actor", "ada")).await;
     again.is_problem(429, "principal_rate_limited");
     assert_eq!(again.body["outcome"], "unknown");
 }

@@ -4,15 +4,7 @@ use super::*;
 
 /// Sends a request that must not reach the store.
 async fn check(ask: Ask, status: u16, code: &str, field: Option<&str>) {
-    let server = Server::new();
-    let told = format!("{} {} {}", ask.method, ask.path, String::from_utf8_lossy(&ask.body));
-    let told: String = told.chars().take(300).collect();
-    let answer = server.send(ask.into()).await;
-    assert_eq!(answer.body["code"], code, "{told}: {}", answer.body);
-    answer.is_problem(status, code);
-    assert_eq!(answer.body.get("field").and_then(Value::as_str), field, "{told}: {}", answer.body);
-    assert_eq!(answer.body["outcome"], "not_done", "{told}");
-    assert!(server.store.executed().is_empty(), "{told} was executed");
+    server().refuses(ask, status, code, field).await;
 }
 
 /// A jar with one member replaced; `null` removes it.
@@ -27,15 +19,6 @@ fn coin_with(member: &str, value: Value) -> Ask {
     let mut second = coin();
     set(&mut second, member, value);
     jar_with("coins", json!([coin(), second]))
-}
-
-fn set(body: &mut Value, member: &str, value: Value) {
-    let members = body.as_object_mut().expect("an object");
-    if value.is_null() {
-        members.remove(member);
-    } else {
-        members.insert(member.to_owned(), value);
-    }
 }
 
 #[tokio::test]
@@ -184,7 +167,7 @@ async fn headers_that_are_missing_or_malformed() {
 
 #[tokio::test]
 async fn a_content_type_may_have_parameters_and_any_case() {
-    let server = Server::new();
+    let server = server();
     server.accepts(create().header("content-type", "Application/JSON; charset=utf-8")).await;
     // Without a body its type does not matter; curl sends this one by default.
     let kind = "application/x-www-form-urlencoded";
@@ -205,7 +188,7 @@ async fn ids_in_the_path_that_are_not_ids() {
 
 #[tokio::test]
 async fn text_that_is_only_unusual_is_kept() {
-    let server = Server::new();
+    let server = server();
     for (place, text) in
         ["\"quoted\"", "'; --", "日本", "👩‍🚀", "e\u{301}", "\\u0000"].iter().enumerate()
     {

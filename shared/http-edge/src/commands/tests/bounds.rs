@@ -39,14 +39,14 @@ fn endless(taken: &Arc<AtomicUsize>) -> Body {
 
 #[tokio::test]
 async fn a_body_may_have_one_mebibyte_and_not_a_byte_more() {
-    let server = Server::new();
+    let server = server();
     server.accepts(create().body(padded(MIB))).await;
     for length in [Some(MIB + 1), None] {
         let mut ask = create().body(padded(MIB + 1));
         if let Some(length) = length {
             ask = ask.header("content-length", length.to_string());
         }
-        let answer = server.send(ask.into()).await;
+        let answer = server.send(ask).await;
         answer.is_problem(413, "body_too_large");
         assert_eq!(answer.body["outcome"], "not_done");
     }
@@ -55,7 +55,7 @@ async fn a_body_may_have_one_mebibyte_and_not_a_byte_more() {
 
 #[tokio::test]
 async fn a_body_without_end_is_not_read_to_its_end() {
-    let server = Server::new();
+    let server = server();
     let taken = Arc::new(AtomicUsize::new(0));
     server.send(streamed(endless(&taken))).await.is_problem(413, "body_too_large");
     let taken = taken.load(Ordering::SeqCst);
@@ -64,7 +64,7 @@ async fn a_body_without_end_is_not_read_to_its_end() {
 
 #[tokio::test]
 async fn a_client_that_asks_before_sending_too_much_is_told_before() {
-    let server = Server::new();
+    let server = server();
     let taken = Arc::new(AtomicUsize::new(0));
     let mut request = streamed(endless(&taken));
     request.headers_mut().insert("content-length", (2 * MIB).into());
@@ -75,7 +75,7 @@ async fn a_client_that_asks_before_sending_too_much_is_told_before() {
 
 #[tokio::test(start_paused = true)]
 async fn a_body_that_never_comes_is_not_waited_for() {
-    let server = Server::new();
+    let server = server();
     let never = Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
     server.send(streamed(never)).await.is_problem(408, "body_timeout");
     assert!(server.store.executed().is_empty());
@@ -83,7 +83,7 @@ async fn a_body_that_never_comes_is_not_waited_for() {
 
 #[tokio::test]
 async fn a_body_that_breaks_off_is_refused() {
-    let server = Server::new();
+    let server = server();
     let broken = stream::iter([Ok(Bytes::from("{")), Err(std::io::Error::other("reset"))]);
     server.send(streamed(Body::from_stream(broken))).await.is_problem(400, "broken_body");
 }
@@ -91,14 +91,18 @@ async fn a_body_that_breaks_off_is_refused() {
 #[tokio::test]
 async fn bodies_together_are_bounded_and_their_room_comes_back() {
     let one = NonZeroU32::new(1).expect("not zero");
-    let server = Server::within(&RequestLimits { full_bodies_max: one, ..limits() });
+    let server = CommandServer::bounded(
+        &http(),
+        &RequestLimits { full_bodies_max: one, ..limits() },
+        jar::routes(),
+    );
     let half = stream::iter([Ok::<_, Infallible>(Bytes::from(vec![b' '; MIB / 2]))]);
     let slow = Body::from_stream(half.chain(stream::pending()));
     let waiting = server.router.clone().oneshot(streamed(slow));
     let mut waiting = std::pin::pin!(waiting);
     assert!(futures::poll!(waiting.as_mut()).is_pending());
 
-    let answer = server.send(create().body(padded(MIB / 2 + 1)).into()).await;
+    let answer = server.send(create().body(padded(MIB / 2 + 1))).await;
     answer.is_problem(429, "too_many_bodies");
     assert_eq!(answer.header("retry-after"), Some("1"));
     server.accepts(create()).await;
@@ -109,7 +113,7 @@ async fn bodies_together_are_bounded_and_their_room_comes_back() {
 }
 
 /// Serves the routes on a port of their own for as long as `work` runs.
-async fn over_tcp(server: &Server, work: impl AsyncFnOnce(TcpStream)) {
+async fn over_tcp(server: &CommandServer, work: impl AsyncFnOnce(TcpStream)) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("bound");
     let http = HttpConfig::at(address);
@@ -148,7 +152,7 @@ async fn read_answer(stream: &mut TcpStream) -> String {
 
 #[tokio::test]
 async fn a_client_that_sends_too_much_sees_why() {
-    let server = Server::new();
+    let server = server();
     over_tcp(&server, async |mut stream| {
         stream.write_all(head(MIB + 1).as_bytes()).await.expect("send the head");
         stream.write_all(&padded(MIB + 1)).await.expect("send the body");
@@ -160,7 +164,7 @@ async fn a_client_that_sends_too_much_sees_why() {
 
 #[tokio::test]
 async fn a_refusal_does_not_cost_the_connection() {
-    let server = Server::new();
+    let server = server();
     over_tcp(&server, async |mut stream| {
         for (body, status) in [("{", "400"), ("{}", "400"), (&jar().to_string(), "201")] {
             let request = head(body.len()) + body;

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 #[tokio::test]
 async fn a_command_is_answered_with_its_events() {
-    let server = Server::new();
+    let server = server();
     let created = server.accepts(create()).await;
     assert_eq!(created.status, StatusCode::CREATED);
     assert_eq!(created.header("location"), Some(format!("/v1/jars/{JAR}").as_str()));
@@ -36,7 +36,7 @@ async fn a_command_is_answered_with_its_events() {
 
 #[tokio::test]
 async fn a_create_sent_again_gets_its_first_answer() {
-    let server = Server::new();
+    let server = server();
     let first = server.accepts(create()).await;
     server.accepts(on_jar("POST", "close", &Value::Null)).await;
     let again = server.accepts(create()).await;
@@ -54,7 +54,7 @@ async fn a_create_sent_again_gets_its_first_answer() {
 
 #[tokio::test]
 async fn an_id_that_the_client_does_not_name_derives_from_the_key() {
-    let server = Server::new();
+    let server = server();
     let mut body = jar();
     body.as_object_mut().expect("an object").remove("jar_id");
     let create = |key| ask("POST", "/v1/jars", &body).key(key);
@@ -70,7 +70,7 @@ async fn an_id_that_the_client_does_not_name_derives_from_the_key() {
 
 #[tokio::test]
 async fn an_effect_that_is_there_already_is_no_event() {
-    let server = Server::new();
+    let server = server();
     server.accepts(create()).await;
     server.accepts(on_jar("POST", "close", &Value::Null)).await;
     let again = server.accepts(on_jar("POST", "close", &Value::Null).key("other")).await;
@@ -81,7 +81,7 @@ async fn an_effect_that_is_there_already_is_no_event() {
 
 #[tokio::test]
 async fn the_expected_version_may_be_named() {
-    let server = Server::new();
+    let server = server();
     server.accepts(create().header("if-match", "\"0\"")).await;
     let close = on_jar("POST", "close", &Value::Null);
     server.accepts(close.header("if-match", "\"1\"")).await;
@@ -89,7 +89,7 @@ async fn the_expected_version_may_be_named() {
 
 #[tokio::test]
 async fn correlation_and_trace_go_with_the_command() {
-    let server = Server::new();
+    let server = server();
     let correlation = "01900000-0000-7000-8000-0000000000ff";
     let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     let request = create().header("x-correlation-id", correlation).header("traceparent", trace);
@@ -106,14 +106,14 @@ async fn correlation_and_trace_go_with_the_command() {
     assert_eq!(executed[1].correlation_id.get_version_num(), 7);
     assert_eq!(executed[1].trace_parent, None, "an invalid trace is passed over");
 
-    let refused = server.send(create().key("x").header("traceparent", trace).into()).await;
+    let refused = server.send(create().key("x").header("traceparent", trace)).await;
     refused.is_problem(409, "jar_already_there");
     assert_eq!(refused.body["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736");
 }
 
 #[tokio::test]
 async fn one_key_names_different_commands_for_different_aggregates() {
-    let server = Server::new();
+    let server = server();
     let mut other = jar();
     other["jar_id"] = json!(COIN);
     server.accepts(create().key("same")).await;

@@ -15,7 +15,7 @@ fn of_jar(key: &str) -> Ask {
 
 #[tokio::test]
 async fn a_command_is_found_by_its_key_whatever_came_after_it() {
-    let server = Server::new();
+    let server = server();
     let created = server.accepts(create()).await;
     let closeed = server.accepts(on_jar("POST", "close", &Value::Null)).await;
     for (key, answer) in [("create", &created), ("close", &closeed)] {
@@ -38,7 +38,7 @@ async fn a_command_is_found_by_its_key_whatever_came_after_it() {
 
 #[tokio::test]
 async fn an_unknown_command_is_not_found_at_a_version() {
-    let server = Server::new();
+    let server = server();
     let nothing = server.accepts(of_jar("create")).await;
     assert_eq!(nothing.body, json!({"state": "not_found", "version": 0}));
     server.accepts(create()).await;
@@ -49,13 +49,13 @@ async fn an_unknown_command_is_not_found_at_a_version() {
         assert_eq!(unknown.header("etag"), Some("\"1\""));
     }
     // A refused command leaves nothing.
-    server.send(create().key("second").into()).await.is_problem(409, "jar_already_there");
+    server.send(create().key("second")).await.is_problem(409, "jar_already_there");
     assert_eq!(server.accepts(of_jar("second")).await.body["state"], "not_found");
 }
 
 #[tokio::test]
 async fn a_create_without_an_id_is_found_by_its_key_alone_and_by_the_id_it_made() {
-    let server = Server::new();
+    let server = server();
     let mut body = jar();
     body.as_object_mut().expect("an object").remove("jar_id");
     let created = server.accepts(ask("POST", "/v1/jars", &body).key("mine")).await;
@@ -83,14 +83,14 @@ async fn a_create_without_an_id_is_found_by_its_key_alone_and_by_the_id_it_made(
 
 #[tokio::test]
 async fn keys_are_what_they_are_in_the_header() {
-    let server = Server::new();
+    let server = server();
     let key = "a/b?c#d%20\"~";
     server.accepts(create().key(key)).await;
     let encoded = "a%2Fb%3Fc%23d%2520%22%7E";
     assert_eq!(server.accepts(of_jar(encoded)).await.body["state"], "done");
     let long = "k".repeat(256);
     for bad in ["a%20b", "%00", "schl%C3%BCssel", &long] {
-        let refused = server.send(of_jar(bad).into()).await;
+        let refused = server.send(of_jar(bad)).await;
         refused.is_problem(400, "invalid_idempotency_key");
         assert_eq!(
             (&refused.body["field"], &refused.body["outcome"]),
@@ -98,22 +98,22 @@ async fn keys_are_what_they_are_in_the_header() {
         );
     }
     for path in ["/v1/jars/x/commands/k", &format!("/v1/jars/{JAR}/commands/%FF")] {
-        let refused = server.send(look_up(path).into()).await;
+        let refused = server.send(look_up(path)).await;
         refused.is_problem(400, "malformed_id");
         assert_eq!(refused.body["outcome"], "unknown");
     }
-    server.send(of_jar("").into()).await.is_problem(404, "route_not_found");
+    server.send(of_jar("")).await.is_problem(404, "route_not_found");
     let mut posted = of_jar("create");
     posted.method = Method::POST;
-    server.send(posted.into()).await.is_problem(405, "method_not_allowed");
+    server.send(posted).await.is_problem(405, "method_not_allowed");
 }
 
 #[tokio::test]
 async fn a_look_up_that_fails_says_nothing_about_the_command() {
-    let server = Server::new();
+    let server = server();
     server.accepts(create()).await;
     let taken = look_up(&format!("/v1/tallies/{JAR}/commands/create"));
-    let other_type = server.send(taken.into()).await;
+    let other_type = server.send(taken).await;
     other_type.is_problem(404, "id_of_other_type");
     assert_eq!(other_type.body["outcome"], "unknown");
     let busy = Fails::Busy(BusyReason::AggregateWait, Duration::from_secs(1));
@@ -123,7 +123,7 @@ async fn a_look_up_that_fails_says_nothing_about_the_command() {
         (Fails::Corrupt, 500, "stored_events_unusable"),
     ] {
         server.store.fail_next(fails);
-        let failed = server.send(of_jar("create").into()).await;
+        let failed = server.send(of_jar("create")).await;
         failed.is_problem(status, code);
         assert_eq!(failed.body["outcome"], "unknown", "{code}");
         let detail = failed.body["detail"].as_str().expect("a text");

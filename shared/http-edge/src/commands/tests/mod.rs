@@ -9,9 +9,8 @@ mod jar;
 mod look_ups;
 mod registration;
 
-use super::{RequestLimits, router};
-use crate::testing::{Answer, Ask, MemoryStore, ask, breaker, http, limits, send};
-use axum::Router;
+use super::RequestLimits;
+use crate::testing::{Ask, CommandServer, ask, http, limits, set};
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
 use http_server::HttpConfig;
@@ -24,44 +23,8 @@ const TALLY: &str = "01900000-0000-7000-8000-000000000002";
 const COIN: &str = "01900000-0000-7000-8000-000000000003";
 
 /// The routes over a store.
-struct Server {
-    store: MemoryStore,
-    router: Router,
-}
-
-impl Server {
-    fn new() -> Self {
-        Self::within(&limits())
-    }
-
-    fn within(limits: &RequestLimits) -> Self {
-        Self::bounded(&http(), limits)
-    }
-
-    fn bounded(http: &HttpConfig, limits: &RequestLimits) -> Self {
-        let store = MemoryStore::default();
-        let router = router(store.clone(), http, limits, breaker(), jar::routes());
-        Self { router, store }
-    }
-
-    /// Every refusal of a command says what became of it.
-    async fn send(&self, request: Request<Body>) -> Answer {
-        let answer = send(&self.router, request).await;
-        let refused = answer.status.as_u16() >= 400;
-        assert_eq!(answer.body["outcome"].is_string(), refused, "{}", answer.body);
-        answer
-    }
-
-    /// Sends a command that must be accepted.
-    #[track_caller]
-    fn accepts(&self, ask: Ask) -> impl Future<Output = Answer> {
-        let told = format!("{ask:?}");
-        async move {
-            let answer = self.send(ask.into()).await;
-            assert!(answer.status.is_success(), "{told}: {} {}", answer.status, answer.body);
-            answer
-        }
-    }
+fn server() -> CommandServer {
+    CommandServer::new(jar::routes())
 }
 
 fn coin() -> Value {

@@ -67,7 +67,7 @@ async fn one_more_than_there_may_be_is_refused_and_one_too_slow_is_cut_off() {
         requests_max: NonZeroU32::new(2).expect("not zero"),
         queue_max: 0,
         request_timeout_ms: NonZeroU64::new(1_000).expect("not zero"),
-        ..http()
+        ..unhurried()
     };
     let router = gated("gated", &config, &gate);
     let ask = || send(&router, Ask::get("/gated"));

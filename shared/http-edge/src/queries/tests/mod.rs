@@ -7,7 +7,7 @@ mod rows;
 
 use super::malformed_parameter;
 use super::{NoParameters, Page, PageRequest, QueryLimits, QueryRoutes, Representation, router};
-use crate::testing::{Answer, Ask, breaker, http, send};
+use crate::testing::{Answer, Ask, breaker, ok, send, unhurried};
 use crate::{Problem, unavailable, unreadable};
 use axum::Router;
 use axum::http::StatusCode;
@@ -164,18 +164,11 @@ impl Api {
 
     /// A representation that must be there.
     async fn ok(&self, path: &str) -> Answer {
-        let answer = self.get(path).await;
-        assert_eq!(answer.status, StatusCode::OK, "{path}: {}", answer.body);
-        assert_eq!(answer.header("content-type"), Some("application/json"), "{path}");
-        answer
+        ok(&self.router, path).await
     }
 }
 
 fn over(rows: Rows, events: &EventReader) -> Router {
     let limits = QueryLimits { page_size: 3, page_size_max: 5, events_page_size_max: 4 };
     router(rows, events.clone(), &unhurried(), limits, breaker(), routes())
-}
-
-fn unhurried() -> HttpConfig {
-    HttpConfig { request_timeout_ms: NonZeroU64::new(10_000).expect("not zero"), ..http() }
 }
