@@ -14,6 +14,7 @@
 use domain::customer::{Address, Profile};
 use domain::value::{Country, Email, Phone, Text};
 use domain::{Customer, CustomerCommand};
+use http_edge::bodies;
 use http_edge::commands::{At, CommandBody, Commands, Id, InvalidValue, id_of_new};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -42,19 +43,6 @@ struct RegisterCustomer {
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct UpdateProfile {
-    name: String,
-    phone: Option<String>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ChangeEmail {
-    email: String,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct AddAddress {
     address_id: Option<Id>,
     street: String,
@@ -69,22 +57,6 @@ struct RemoveAddress {
     /// From the path.
     #[serde(skip_deserializing)]
     address_id: Uuid,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SuspendCustomer {
-    reason: String,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ReactivateCustomer {}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct DeactivateCustomer {
-    reason: String,
 }
 
 fn profile(name: String, phone: Option<String>) -> Result<Profile, InvalidValue> {
@@ -106,22 +78,6 @@ impl CommandBody<Customer> for RegisterCustomer {
             profile: profile(self.name, self.phone)?,
             email: Email::new(self.email).at("email")?,
         })
-    }
-}
-
-impl CommandBody<Customer> for UpdateProfile {
-    const NAME: &'static str = "update_profile";
-
-    fn into_command(self, _command_id: Uuid) -> Result<CustomerCommand, InvalidValue> {
-        Ok(CustomerCommand::UpdateProfile { profile: profile(self.name, self.phone)? })
-    }
-}
-
-impl CommandBody<Customer> for ChangeEmail {
-    const NAME: &'static str = "change_email";
-
-    fn into_command(self, _command_id: Uuid) -> Result<CustomerCommand, InvalidValue> {
-        Ok(CustomerCommand::ChangeEmail { email: Email::new(self.email).at("email")? })
     }
 }
 
@@ -155,27 +111,15 @@ impl CommandBody<Customer> for RemoveAddress {
     }
 }
 
-impl CommandBody<Customer> for SuspendCustomer {
-    const NAME: &'static str = "suspend";
-
-    fn into_command(self, _command_id: Uuid) -> Result<CustomerCommand, InvalidValue> {
-        Ok(CustomerCommand::Suspend { reason: Text::new(self.reason).at("reason")? })
-    }
-}
-
-impl CommandBody<Customer> for ReactivateCustomer {
-    const NAME: &'static str = "reactivate";
-    const MAY_BE_ABSENT: bool = true;
-
-    fn into_command(self, _command_id: Uuid) -> Result<CustomerCommand, InvalidValue> {
-        Ok(CustomerCommand::Reactivate)
-    }
-}
-
-impl CommandBody<Customer> for DeactivateCustomer {
-    const NAME: &'static str = "deactivate";
-
-    fn into_command(self, _command_id: Uuid) -> Result<CustomerCommand, InvalidValue> {
-        Ok(CustomerCommand::Deactivate { reason: Text::new(self.reason).at("reason")? })
-    }
+bodies! {
+    for Customer;
+    UpdateProfile = "update_profile" { name: String, phone: Option<String> } =>
+        CustomerCommand::UpdateProfile { profile: profile(name, phone)? };
+    ChangeEmail = "change_email" { email: String } =>
+        CustomerCommand::ChangeEmail { email: Email::new(email).at("email")? };
+    SuspendCustomer = "suspend" { reason: String } =>
+        CustomerCommand::Suspend { reason: Text::new(reason).at("reason")? };
+    ReactivateCustomer = "reactivate" {} => CustomerCommand::Reactivate;
+    DeactivateCustomer = "deactivate" { reason: String } =>
+        CustomerCommand::Deactivate { reason: Text::new(reason).at("reason")? };
 }

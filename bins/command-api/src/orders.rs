@@ -12,6 +12,7 @@
 
 use domain::value::{Amount, Currency, Item, Items, Quantity, Text};
 use domain::{Order, OrderCommand};
+use http_edge::bodies;
 use http_edge::commands::{At, CommandBody, Commands, Id, InvalidValue, Object};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -36,12 +37,6 @@ struct CreateOrder {
     items: Vec<Object<ItemBody>>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct UpdateItems {
-    items: Vec<Object<ItemBody>>,
-}
-
 /// Numbers are read wider than they may be: a quantity of 0 or of 2^31 is a number, but no quantity.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -49,29 +44,6 @@ struct ItemBody {
     product_id: String,
     quantity: i64,
     unit_price_minor: i64,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ConfirmOrder {}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ShipOrder {
-    carrier: String,
-    tracking_number: String,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct DeliverOrder {
-    signature: String,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CancelOrder {
-    reason: String,
 }
 
 fn items(bodies: Vec<Object<ItemBody>>) -> Result<Items, InvalidValue> {
@@ -103,46 +75,17 @@ impl CommandBody<Order> for CreateOrder {
     }
 }
 
-impl CommandBody<Order> for UpdateItems {
-    const NAME: &'static str = "update_items";
-
-    fn into_command(self, _command_id: Uuid) -> Result<OrderCommand, InvalidValue> {
-        Ok(OrderCommand::UpdateItems { items: items(self.items)? })
-    }
-}
-
-impl CommandBody<Order> for ConfirmOrder {
-    const NAME: &'static str = "confirm";
-    const MAY_BE_ABSENT: bool = true;
-
-    fn into_command(self, _command_id: Uuid) -> Result<OrderCommand, InvalidValue> {
-        Ok(OrderCommand::Confirm)
-    }
-}
-
-impl CommandBody<Order> for ShipOrder {
-    const NAME: &'static str = "ship";
-
-    fn into_command(self, _command_id: Uuid) -> Result<OrderCommand, InvalidValue> {
-        Ok(OrderCommand::Ship {
-            carrier: Text::new(self.carrier).at("carrier")?,
-            tracking_number: Text::new(self.tracking_number).at("tracking_number")?,
-        })
-    }
-}
-
-impl CommandBody<Order> for DeliverOrder {
-    const NAME: &'static str = "deliver";
-
-    fn into_command(self, _command_id: Uuid) -> Result<OrderCommand, InvalidValue> {
-        Ok(OrderCommand::Deliver { signature: Text::new(self.signature).at("signature")? })
-    }
-}
-
-impl CommandBody<Order> for CancelOrder {
-    const NAME: &'static str = "cancel";
-
-    fn into_command(self, _command_id: Uuid) -> Result<OrderCommand, InvalidValue> {
-        Ok(OrderCommand::Cancel { reason: Text::new(self.reason).at("reason")? })
-    }
+bodies! {
+    for Order;
+    UpdateItems = "update_items" { items: Vec<Object<ItemBody>> } =>
+        OrderCommand::UpdateItems { items: self::items(items)? };
+    ConfirmOrder = "confirm" {} => OrderCommand::Confirm;
+    ShipOrder = "ship" { carrier: String, tracking_number: String } => OrderCommand::Ship {
+        carrier: Text::new(carrier).at("carrier")?,
+        tracking_number: Text::new(tracking_number).at("tracking_number")?,
+    };
+    DeliverOrder = "deliver" { signature: String } =>
+        OrderCommand::Deliver { signature: Text::new(signature).at("signature")? };
+    CancelOrder = "cancel" { reason: String } =>
+        OrderCommand::Cancel { reason: Text::new(reason).at("reason")? };
 }

@@ -12,8 +12,9 @@ use uuid::Uuid;
 
 pub(crate) const TABLES_CQL: &str = include_str!("accounts.cql");
 
-const ONE: &str = "account_read_model";
-const BY_AGE: &str = "accounts_by_age";
+pub(crate) const ONE: Table = Table::new("account_read_model", &["account_id"], &[], "account_id");
+const BY_AGE: Table =
+    Table::new("accounts_by_age", &["bucket"], &["opened_at", "account_id"], "account_id");
 
 /// Folds the events of one account.
 #[derive(Debug, Default)]
@@ -30,20 +31,7 @@ pub(crate) struct AccountsView {
 impl Projection for Accounts {
     const NAME: &'static str = "accounts";
     const CODE_VERSION: u32 = 1;
-    const TABLES: &'static [Table] = &[
-        Table {
-            name: ONE,
-            partition: &["account_id"],
-            key: &["account_id"],
-            aggregate: "account_id",
-        },
-        Table {
-            name: BY_AGE,
-            partition: &["bucket"],
-            key: &["bucket", "opened_at", "account_id"],
-            aggregate: "account_id",
-        },
-    ];
+    const TABLES: &'static [Table] = &[ONE, BY_AGE];
     const AGGREGATE_TYPE: &'static str = Account::TYPE;
     type Event = AccountEvent;
     type View = AccountsView;
@@ -62,8 +50,8 @@ impl Projection for Accounts {
             AccountEvent::Withdrawn { amount_minor } => moved(begun(view)?, -amount_minor),
         };
         let id = event.aggregate_id;
-        let one = RowWrite::upsert(ONE).key("account_id", id).set("opened_at", view.opened_at);
-        let by_age = RowWrite::upsert(BY_AGE)
+        let one = RowWrite::upsert(ONE.name).key("account_id", id).set("opened_at", view.opened_at);
+        let by_age = RowWrite::upsert(BY_AGE.name)
             .key("bucket", <AllAccounts as List>::bucket(view.opened_at))
             .key("opened_at", view.opened_at)
             .key("account_id", id);
@@ -72,8 +60,7 @@ impl Projection for Accounts {
                 .set("owner", view.owner.as_str())
                 .set("balance_minor", view.balance_minor)
         };
-        let rows = vec![shown(one), shown(by_age)];
-        Ok((view, rows))
+        Ok((view.clone(), vec![shown(one), shown(by_age)]))
     }
 }
 
@@ -81,8 +68,7 @@ fn moved(view: AccountsView, by_minor: i64) -> AccountsView {
     AccountsView { balance_minor: view.balance_minor + by_minor, ..view }
 }
 
-pub(crate) const ACCOUNT_BY_ID: &str = "SELECT account_id, version, owner, balance_minor, opened_at \
-    FROM account_read_model WHERE account_id = ?";
+pub(crate) const COLUMNS: &str = "account_id, version, owner, balance_minor, opened_at";
 
 /// A row of either table, as answers show it.
 #[derive(Debug, DeserializeRow, Serialize)]
@@ -116,9 +102,7 @@ pub(crate) struct AllAccounts;
 
 impl Timeline for AllAccounts {
     type Row = AccountRow;
-    const TABLE: &'static str = BY_AGE;
-    const COLUMNS: &'static str = "account_id, version, owner, balance_minor, opened_at";
-    const BUCKET: &'static str = "bucket";
-    const CREATED_AT: &'static str = "opened_at";
+    const TABLE: Table = BY_AGE;
+    const COLUMNS: &'static str = COLUMNS;
     const BUCKET_DAYS: i32 = 30;
 }

@@ -1,7 +1,7 @@
 //! Queries over HTTP.
 
 use crate::account::Account;
-use crate::accounts::{ACCOUNT_BY_ID, AccountRow, AllAccounts};
+use crate::accounts::{AccountRow, AllAccounts, COLUMNS, ONE};
 use crate::transfer::Transfer;
 use http_edge::Problem;
 use http_edge::queries::{NoParameters, Page, PageRequest, QueryLimits, QueryRoutes};
@@ -22,7 +22,7 @@ impl Queries for Bank {
     type Config = QueryLimits;
 
     async fn open(session: Arc<Session>, _: &QueryLimits) -> anyhow::Result<Self> {
-        let by_id = ById::open(Arc::clone(&session), ACCOUNT_BY_ID).await?;
+        let by_id = ById::open(Arc::clone(&session), &ONE, COLUMNS).await?;
         Ok(Self { by_id: Arc::new(by_id), all: Arc::new(Listing::open(session).await?) })
     }
 

@@ -1,5 +1,6 @@
 //! Reads one row of a read model by the id of its aggregate.
 
+use crate::projection::Table;
 use crate::query_error::QueryError;
 use scylla::client::session::Session;
 use scylla::deserialize::row::DeserializeRow;
@@ -17,8 +18,13 @@ pub struct ById<R> {
 }
 
 impl<R: for<'frame, 'metadata> DeserializeRow<'frame, 'metadata>> ById<R> {
-    /// Prepares the read; the table must be there. `text` is a `SELECT` whose only marker is the id.
-    pub async fn open(session: Arc<Session>, text: &str) -> Result<Self, PrepareError> {
+    /// Prepares the read of these columns; the table must be there, and its key the id.
+    pub async fn open(
+        session: Arc<Session>,
+        table: &Table,
+        columns: &str,
+    ) -> Result<Self, PrepareError> {
+        let text = format!("SELECT {columns} FROM {} WHERE {} = ?", table.name, table.aggregate);
         let mut statement = session.prepare(text).await?;
         statement.set_is_idempotent(true);
         Ok(Self { session, statement, row: PhantomData })

@@ -34,16 +34,34 @@ pub trait Projection: Default + Send + Sync + 'static {
 }
 
 /// One table of a projection. Its `.cql` file is among the migrations of [`crate::ReadModels`].
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Table {
     /// Its name.
     pub name: &'static str,
     /// The columns of its partition key.
     pub partition: &'static [&'static str],
-    /// All columns of its primary key, in order.
-    pub key: &'static [&'static str],
+    /// Its clustering columns, in order.
+    pub clustering: &'static [&'static str],
     /// The column that names the aggregate that a row belongs to.
     pub aggregate: &'static str,
+}
+
+impl Table {
+    /// A table with `PRIMARY KEY ((partition), clustering)`, of whose columns `aggregate` names the aggregate.
+    #[must_use]
+    pub const fn new(
+        name: &'static str,
+        partition: &'static [&'static str],
+        clustering: &'static [&'static str],
+        aggregate: &'static str,
+    ) -> Self {
+        Self { name, partition, clustering, aggregate }
+    }
+
+    /// All columns of its primary key, in order.
+    pub fn key(&self) -> impl Iterator<Item = &'static str> + use<> {
+        self.partition.iter().chain(self.clustering).copied()
+    }
 }
 
 /// The view after an event, and the rows that the event changes.

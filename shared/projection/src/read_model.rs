@@ -192,7 +192,7 @@ impl ReadModels {
                     });
                 }
                 let column = described.aggregate;
-                if !described.key.contains(&column) {
+                if !described.key().any(|of_key| of_key == column) {
                     return Err(ReadModelError::NoAggregateColumn { name, table, column });
                 }
             }
@@ -244,14 +244,10 @@ fn primary_key(statement: &str) -> String {
 
 /// The same of a description.
 fn key_of(table: &Table) -> String {
-    let clustering = table.key.get(table.partition.len()..).unwrap_or_default();
     let partition = match table.partition {
         [one] => (*one).to_owned(),
         several => format!("({})", several.join(",")),
     };
-    [partition]
-        .into_iter()
-        .chain(clustering.iter().map(|c| (*c).to_owned()))
-        .collect::<Vec<_>>()
-        .join(",")
+    let clustering = table.clustering.iter().map(|column| format!(",{column}"));
+    partition + &clustering.collect::<String>()
 }

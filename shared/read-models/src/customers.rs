@@ -7,7 +7,8 @@ use projection::{FoldError, Folded, Projection, RowWrite, Table, beginning, begu
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-const CUSTOMER: &str = "customer_read_model";
+pub(crate) const CUSTOMER: Table =
+    Table::new("customer_read_model", &["customer_id"], &[], "customer_id");
 
 /// Folds the events of one customer.
 #[derive(Debug, Clone, Copy, Default)]
@@ -32,12 +33,7 @@ pub struct AddressView {
 impl Projection for Customers {
     const NAME: &'static str = "customers";
     const CODE_VERSION: u32 = 1;
-    const TABLES: &'static [Table] = &[Table {
-        name: CUSTOMER,
-        partition: &["customer_id"],
-        key: &["customer_id"],
-        aggregate: "customer_id",
-    }];
+    const TABLES: &'static [Table] = &[CUSTOMER];
     const AGGREGATE_TYPE: &'static str = Customer::TYPE;
     type Event = CustomerEvent;
     type View = CustomersView;
@@ -48,7 +44,7 @@ impl Projection for Customers {
         event: &EventEnvelope<CustomerEvent>,
     ) -> Result<Folded<CustomersView>, FoldError> {
         let view = folded(view, &event.payload)?;
-        let row = RowWrite::upsert(CUSTOMER)
+        let row = RowWrite::upsert(CUSTOMER.name)
             .key("customer_id", event.aggregate_id)
             .set("version", event.version)
             .set("updated_at", event.recorded_at);

@@ -7,7 +7,7 @@ use projection::{FoldError, Folded, Projection, RowWrite, Table, beginning, begu
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-const ORDER: &str = "order_read_model";
+pub(crate) const ORDER: Table = Table::new("order_read_model", &["order_id"], &[], "order_id");
 const BY_CUSTOMER: &str = "orders_by_customer";
 const BY_STATUS: &str = "orders_by_status";
 
@@ -29,19 +29,19 @@ impl Projection for Orders {
     const NAME: &'static str = "orders";
     const CODE_VERSION: u32 = 1;
     const TABLES: &'static [Table] = &[
-        Table { name: ORDER, partition: &["order_id"], key: &["order_id"], aggregate: "order_id" },
-        Table {
-            name: BY_CUSTOMER,
-            partition: &["customer_id", "bucket"],
-            key: &["customer_id", "bucket", "created_at", "order_id"],
-            aggregate: "order_id",
-        },
-        Table {
-            name: BY_STATUS,
-            partition: &["status", "day", "spread"],
-            key: &["status", "day", "spread", "created_at", "order_id"],
-            aggregate: "order_id",
-        },
+        ORDER,
+        Table::new(
+            BY_CUSTOMER,
+            &["customer_id", "bucket"],
+            &["created_at", "order_id"],
+            "order_id",
+        ),
+        Table::new(
+            BY_STATUS,
+            &["status", "day", "spread"],
+            &["created_at", "order_id"],
+            "order_id",
+        ),
     ];
     const AGGREGATE_TYPE: &'static str = Order::TYPE;
     type Event = OrderEvent;
@@ -54,7 +54,7 @@ impl Projection for Orders {
     ) -> Result<Folded<OrdersView>, FoldError> {
         let before = view.as_ref().map(|view| view.status.clone());
         let view = folded(view, &event.payload)?;
-        let order = RowWrite::upsert(ORDER)
+        let order = RowWrite::upsert(ORDER.name)
             .key("order_id", event.aggregate_id)
             .set("version", event.version)
             .set("updated_at", event.recorded_at)

@@ -33,6 +33,9 @@ pub trait CommandBody<A: Aggregate>: DeserializeOwned + Serialize + Send + 'stat
     fn into_command(self, command_id: Uuid) -> Result<A::Command, InvalidValue>;
 }
 
+/// The commands of an aggregate.
+pub type CommandOf<A> = <A as Aggregate>::Command;
+
 /// A value that breaks a rule, and where it stands.
 #[derive(Debug)]
 pub struct InvalidValue {

@@ -6,6 +6,7 @@
 
 mod routes;
 
+mod bodies;
 mod body;
 mod command_body;
 mod handle;
@@ -19,7 +20,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use command_body::{At, CommandBody, InvalidValue};
+pub use command_body::{At, CommandBody, CommandOf, InvalidValue};
 pub use identity::{Id, id_of_new};
 pub use json::Object;
 pub use limits::RequestLimits;

@@ -97,7 +97,7 @@ impl Rows {
         tokens: RangeInclusive<i64>,
         page: Option<NextPage>,
     ) -> Result<ScanPage, LookError> {
-        let (name, keys) = (table.name, table.key.join(", "));
+        let (name, keys) = (table.name, table.key().collect::<Vec<_>>().join(", "));
         let token = format!("token({})", table.partition.join(", "));
         let text = format!("SELECT {keys} FROM {name} WHERE {token} >= ? AND {token} <= ?");
         let statement = self.statement(name, &text).await?;
@@ -107,7 +107,7 @@ impl Rows {
         let (rows, next) = answer.map_err(failed(name))?;
         let rows = rows.into_rows_result().map_err(failed(name))?;
         let rows = columns_of(name, &rows)?.into_iter().map(|mut row| {
-            let columns = table.key.iter().filter_map(|name| Some((*name, row.remove(*name)?)));
+            let columns = table.key().filter_map(|name| Some((name, row.remove(name)?)));
             let key = RowKey { table: name, columns: columns.collect() };
             let mut columns = key.columns.iter();
             let id = columns.find(|(name, _)| *name == table.aggregate)?.1.as_uuid()?;

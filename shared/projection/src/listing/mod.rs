@@ -12,6 +12,7 @@ mod cursor;
 
 pub use cursor::{Cursor, CursorError};
 
+use crate::projection::Table;
 use crate::query_error::QueryError;
 use kernel::Timestamp;
 use scylla::client::session::Session;
@@ -89,14 +90,11 @@ pub trait Timeline: Send + Sync {
     /// Its rows.
     type Row: Listed + for<'frame, 'metadata> DeserializeRow<'frame, 'metadata>;
 
-    /// The table.
-    const TABLE: &'static str;
+    /// The table. Its partition key is the bucket, an `int`; its first clustering column is when a row's
+    /// aggregate was created, a `timestamp`, newest first.
+    const TABLE: Table;
     /// The columns of a row.
     const COLUMNS: &'static str;
-    /// The column of the partition key, an `int`.
-    const BUCKET: &'static str;
-    /// The first clustering column, a `timestamp`, newest first.
-    const CREATED_AT: &'static str;
     /// Days per bucket; a partition holds all that was created in them.
     const BUCKET_DAYS: i32;
 }
@@ -108,12 +106,12 @@ impl<T: Timeline> List for T {
     const BUCKETS_MAX: i32 = PARTITIONS_MAX;
 
     fn before() -> String {
-        let (table, bucket, at) = (T::TABLE, T::BUCKET, T::CREATED_AT);
+        let (table, bucket, at) = names_of::<T>();
         format!("{table} WHERE {bucket} IN ? AND {at} < ? PER PARTITION LIMIT ?")
     }
 
     fn at() -> String {
-        let (table, bucket, at) = (T::TABLE, T::BUCKET, T::CREATED_AT);
+        let (table, bucket, at) = names_of::<T>();
         format!("{table} WHERE {bucket} = ? AND {at} = ?")
     }
 
@@ -129,6 +127,11 @@ impl<T: Timeline> List for T {
     fn key_at(&self, bucket: i32) -> Vec<CqlValue> {
         vec![CqlValue::Int(bucket)]
     }
+}
+
+/// The table, its bucket, and the time by which it is ordered. A table without these columns does not compile.
+const fn names_of<T: Timeline>() -> (&'static str, &'static str, &'static str) {
+    const { (T::TABLE.name, T::TABLE.partition[0], T::TABLE.clustering[0]) }
 }
 
 /// A list of numbers, for a marker behind `IN`.

@@ -31,36 +31,20 @@ macro_rules! says {
     };
 }
 
-const KEY: &[&str] = &["day", "spread", "created_at", "tally_id"];
 const LISTED: Table =
-    Table { name: "tally_list", partition: &["day", "spread"], key: KEY, aggregate: "tally_id" };
+    Table::new("tally_list", &["day", "spread"], &["created_at", "tally_id"], "tally_id");
 const LIST: &str = "CREATE TABLE IF NOT EXISTS tally_list (day int, spread int, created_at timestamp,
     tally_id uuid, PRIMARY KEY ((day, spread), created_at, tally_id)) WITH CLUSTERING ORDER BY (created_at DESC);";
 
 const ALONE: &str = "CREATE TABLE IF NOT EXISTS tally_days (day int, tally_id uuid, PRIMARY KEY ((day), tally_id));";
-says!(
-    Days,
-    "days",
-    "tally",
-    &[Table {
-        name: "tally_days",
-        partition: &["day"],
-        key: &["day", "tally_id"],
-        aggregate: "tally_id"
-    }]
-);
+says!(Days, "days", "tally", &[Table::new("tally_days", &["day"], &["tally_id"], "tally_id")]);
 
 says!(Lists, "lists", "tally", &[LISTED]);
 says!(SameName, "tallies", "tally", &[LISTED]);
 says!(SameTable, "others", "tally", Tallies::TABLES);
 says!(OfParcels, "parcels", "parcel", &[LISTED]);
-says!(
-    Elsewhere,
-    "lists",
-    "tally",
-    &[Table { name: "nowhere", partition: &["a"], key: &["a"], aggregate: "a" }]
-);
-says!(ShortKey, "lists", "tally", &[Table { key: &["day", "spread", "tally_id"], ..LISTED }]);
+says!(Elsewhere, "lists", "tally", &[Table::new("nowhere", &["a"], &[], "a")]);
+says!(ShortKey, "lists", "tally", &[Table { clustering: &["tally_id"], ..LISTED }]);
 says!(Anonymous, "lists", "tally", &[Table { aggregate: "customer_id", ..LISTED }]);
 
 fn migrations(with_list: bool) -> MigrationSet {

@@ -29,12 +29,7 @@ pub(super) struct Tallies;
 impl Projection for Tallies {
     const NAME: &'static str = "tallies";
     const CODE_VERSION: u32 = 1;
-    const TABLES: &'static [Table] = &[Table {
-        name: TABLE,
-        partition: &["tally_id"],
-        key: &["tally_id"],
-        aggregate: "tally_id",
-    }];
+    const TABLES: &'static [Table] = &[Table::new(TABLE, &["tally_id"], &[], "tally_id")];
     const AGGREGATE_TYPE: &'static str = Tally::TYPE;
     type Event = TallyEvent;
     type View = i64;

@@ -5,6 +5,8 @@ mod orders_lists;
 pub use orders_lists::{OrderPage, OrderSummary};
 
 use crate::AddressView;
+use crate::customers::CUSTOMER;
+use crate::orders::ORDER;
 use domain::{OrderItem, OrderStatus};
 use kernel::Timestamp;
 use orders_lists::{ByCustomer, ByStatus};
@@ -94,12 +96,9 @@ impl CustomerRow {
 impl Queries {
     /// Prepares all reads.
     pub async fn open(session: Arc<Session>) -> Result<Self, QueryError> {
-        let order = format!("SELECT {ORDER_COLUMNS} FROM order_read_model WHERE order_id = ?");
-        let customer =
-            format!("SELECT {CUSTOMER_COLUMNS} FROM customer_read_model WHERE customer_id = ?");
         let inner = Inner {
-            order: ById::open(Arc::clone(&session), &order).await?,
-            customer: ById::open(Arc::clone(&session), &customer).await?,
+            order: ById::open(Arc::clone(&session), &ORDER, ORDER_COLUMNS).await?,
+            customer: ById::open(Arc::clone(&session), &CUSTOMER, CUSTOMER_COLUMNS).await?,
             by_customer: Listing::open(Arc::clone(&session)).await?,
             by_status: Listing::open(session).await?,
         };
