@@ -8,7 +8,7 @@ use runtime::{Backoff, BackoffConfig, Breaker, BreakerConfig, Process, Readiness
 use tokio_util::sync::CancellationToken;
 
 use crate::health::{self, Watched};
-use crate::schema::{self, MigrationSet, Settings};
+use crate::schema::{self, MigrationSet, PendingReader, Settings};
 use crate::session::{self, ScyllaConfig};
 
 /// ScyllaDB, as circuit breakers know it.
@@ -51,10 +51,10 @@ impl Database {
     ) -> anyhow::Result<Settings> {
         let backoff = Backoff::new(self.pauses);
         let (session, readiness, shutdown) = (&self.session, &self.readiness, &self.shutdown);
-        let settings = schema::wait(session, migrations, backoff, readiness, shutdown).await?;
+        let migrations = PendingReader::new(self.session(), migrations);
+        let settings = schema::wait(session, &migrations, backoff, readiness, shutdown).await?;
         let watched = Watched {
-            session: self.session(),
-            migrations: migrations.to_vec(),
+            migrations,
             readiness: readiness.clone(),
             config: process.health(),
             breaker: Arc::clone(&self.breaker),

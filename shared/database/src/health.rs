@@ -1,25 +1,26 @@
 //! Keeps `/readyz` true while the process runs: again and again one small read of the migrations that
 //! were applied, which shows both that the database answers and that the schema is the one that this
 //! process needs. While the circuit breaker of the process's requests is open, the look is a probe.
+//!
+//! A look that gets no answer is no outage yet: the node that it asked may be gone, and the next look asks
+//! another. If each process called itself unready then, one lost node would take all of them out of service.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use runtime::config::Health;
 use runtime::{Breaker, Readiness, chain};
-use scylla::client::session::Session;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use crate::schema::{self, MigrationId, MigrationSet};
+use crate::schema::{MigrationId, PendingReader};
 
 /// What is looked at.
 #[derive(Clone)]
 pub(crate) struct Watched {
-    pub(crate) session: Arc<Session>,
-    pub(crate) migrations: Vec<MigrationSet>,
+    pub(crate) migrations: PendingReader,
     pub(crate) readiness: Readiness,
     pub(crate) config: Health,
     /// That of the process's requests: without any, this alone finds out that the database is back.
@@ -37,7 +38,8 @@ enum Seen {
 /// Looks until `shutdown`.
 pub(crate) async fn watch(watched: Watched, shutdown: CancellationToken) -> anyhow::Result<()> {
     let interval = Duration::from_millis(watched.config.interval_ms.get());
-    let mut before = Seen::Well;
+    let outage = Duration::from_millis(watched.config.outage_ms.get());
+    let (mut before, mut answered) = (Seen::Well, Instant::now());
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
@@ -54,7 +56,13 @@ pub(crate) async fn watch(watched: Watched, shutdown: CancellationToken) -> anyh
             (Some(probe), Seen::Well | Seen::Lacks(_)) => probe.succeeded(),
             (None, _) => {}
         }
-        note(&seen, &watched.readiness);
+        let is_answer = !matches!(seen, Seen::NoAnswer(_));
+        if is_answer {
+            answered = Instant::now();
+        }
+        if is_answer || answered.elapsed() >= outage {
+            note(&seen, &watched.readiness);
+        }
         if seen != before {
             match &seen {
                 Seen::Well => info!("database and schema are well again"),
@@ -68,7 +76,7 @@ pub(crate) async fn watch(watched: Watched, shutdown: CancellationToken) -> anyh
 
 async fn look(watched: &Watched) -> Seen {
     let limit = Duration::from_millis(watched.config.timeout_ms.get());
-    match timeout(limit, schema::pending(&watched.session, &watched.migrations)).await {
+    match timeout(limit, watched.migrations.pending()).await {
         Ok(Ok(missing)) if missing.is_empty() => Seen::Well,
         Ok(Ok(missing)) => {
             let names: Vec<String> = missing.iter().map(MigrationId::to_string).collect();

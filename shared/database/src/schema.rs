@@ -2,7 +2,7 @@
 //!
 //! Each crate that owns tables exposes one [`MigrationSet`]. [`apply`] brings a database up to date:
 //! keyspace, then every migration once, in order, also when several processes do it at the same
-//! time. [`pending`] says what is missing, and workers wait until nothing is.
+//! time. [`PendingReader`] says what is missing, and workers wait until nothing is.
 //!
 //! A migration is claimed by a lightweight transaction on its row of `schema_migrations`. A claim
 //! whose holder died is taken over, so a statement may run twice and must allow for it
@@ -15,11 +15,13 @@ mod settings;
 mod statements;
 
 use std::fmt;
+use std::sync::Arc;
 
 use runtime::{Backoff, Readiness, chain};
 use scylla::client::session::Session;
 use tokio_util::sync::CancellationToken;
 
+use crate::schema::ledger::DoneReader;
 use crate::waiting::until_there;
 
 pub use apply::{Applied, ApplyConfig, Edited, Outcome, apply};
@@ -81,13 +83,29 @@ pub fn all(sets: &[MigrationSet]) -> Vec<MigrationId> {
     sets.iter().flat_map(MigrationSet::ids).map(|(id, _)| id).collect()
 }
 
-/// The migrations of `sets` that this database lacks. All of them when it was never migrated.
-pub async fn pending(session: &Session, sets: &[MigrationSet]) -> anyhow::Result<Vec<MigrationId>> {
-    let done = ledger::applied(session).await?;
-    let is_done = |id: &MigrationId| {
-        done.iter().any(|(crate_name, number)| crate_name == id.crate_name && *number == id.number)
-    };
-    Ok(all(sets).into_iter().filter(|id| !is_done(id)).collect())
+/// Looks what of some migrations a database lacks, as often as one likes: one read by key each time.
+#[derive(Debug, Clone)]
+pub struct PendingReader {
+    sets: Vec<MigrationSet>,
+    done: DoneReader,
+}
+
+impl PendingReader {
+    /// For the migrations of `sets`. Nothing is asked yet.
+    pub fn new(session: Arc<Session>, sets: &[MigrationSet]) -> Self {
+        let crate_names = sets.iter().map(|set| set.crate_name).collect();
+        Self { sets: sets.to_vec(), done: DoneReader::new(session, crate_names) }
+    }
+
+    /// What is missing, in order. All of them when the database was never migrated.
+    pub async fn pending(&self) -> anyhow::Result<Vec<MigrationId>> {
+        let done = self.done.read().await?;
+        let is_done = |id: &MigrationId| {
+            done.iter()
+                .any(|(crate_name, number)| crate_name == id.crate_name && *number == id.number)
+        };
+        Ok(all(&self.sets).into_iter().filter(|id| !is_done(id)).collect())
+    }
 }
 
 /// What every process agrees on. Errs when the database was never migrated.
@@ -95,16 +113,16 @@ pub async fn settings(session: &Session) -> anyhow::Result<Settings> {
     settings::load(session).await
 }
 
-/// Waits until nothing of `sets` is pending, then reads the settings.
+/// Waits until nothing is pending, then reads the settings.
 pub(crate) async fn wait(
     session: &Session,
-    sets: &[MigrationSet],
+    migrations: &PendingReader,
     backoff: Backoff,
     readiness: &Readiness,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<Settings> {
     readiness.set("schema", false, "not looked at yet");
-    let look = async || match ready_settings(session, sets).await {
+    let look = async || match ready_settings(session, migrations).await {
         Ok(Ok(settings)) => Ok(settings),
         Ok(Err(missing)) => Err(format!("`esctl migrate` has not applied {missing}")),
         Err(error) => Err(format!("schema cannot be read: {}", chain(error.as_ref()))),
@@ -117,9 +135,9 @@ pub(crate) async fn wait(
 /// The settings, or the names of what is missing.
 async fn ready_settings(
     session: &Session,
-    sets: &[MigrationSet],
+    migrations: &PendingReader,
 ) -> anyhow::Result<Result<Settings, String>> {
-    let missing = pending(session, sets).await?;
+    let missing = migrations.pending().await?;
     if !missing.is_empty() {
         let names: Vec<String> = missing.iter().map(MigrationId::to_string).collect();
         return Ok(Err(names.join(", ")));

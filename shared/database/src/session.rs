@@ -69,6 +69,13 @@ pub struct ScyllaConfig {
     /// for each of the `nodes`.
     #[schemars(range(min = 1))]
     pub connect_timeout_ms: u64,
+    /// How long a connection may be quiet until it is asked whether anybody is there.
+    #[schemars(range(min = 1))]
+    pub keepalive_interval_ms: u64,
+    /// How long the answer to that may take until the connection is given up, with all requests on it. A node that
+    /// hangs holds up nobody for longer than this and `keepalive_interval_ms`.
+    #[schemars(range(min = 1))]
+    pub keepalive_timeout_ms: u64,
     /// How long one request may take before its outcome counts as unknown, where nothing shorter applies.
     #[schemars(range(min = 1))]
     pub request_timeout_ms: u64,
@@ -221,6 +228,8 @@ impl ScyllaConfig {
         SessionBuilder::new()
             .known_nodes(&self.nodes)
             .connection_timeout(Duration::from_millis(self.connect_timeout_ms))
+            .keepalive_interval(Duration::from_millis(self.keepalive_interval_ms))
+            .keepalive_timeout(Duration::from_millis(self.keepalive_timeout_ms))
             .pool_size(PoolSize::PerShard(self.connections_per_shard))
             .disallow_shard_aware_port(!self.shard_aware_port)
             .compression(match self.compression {

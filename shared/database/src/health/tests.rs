@@ -7,7 +7,7 @@ use runtime::{BackoffConfig, BreakerConfig};
 
 use super::*;
 use crate::TARGET;
-use crate::schema::{ApplyConfig, KeyspaceConfig, Migration, SettingsConfig, apply};
+use crate::schema::{ApplyConfig, KeyspaceConfig, Migration, MigrationSet, SettingsConfig, apply};
 use crate::session::ScyllaConfig;
 
 const SETS: [MigrationSet; 1] = [MigrationSet {
@@ -60,11 +60,15 @@ async fn readiness_follows_database_and_schema() {
     let opens_at_once = BreakerConfig { failing_keys_min: 1, pause };
     let breaker = Breaker::new(TARGET, opens_at_once, Some(readiness.clone()));
     breaker.try_pass().expect("closed").failed(Uuid::nil());
+    let outage_ms = 500;
     let watched = Watched {
-        session: Arc::clone(&session),
-        migrations: SETS.to_vec(),
+        migrations: PendingReader::new(Arc::clone(&session), &SETS),
         readiness: readiness.clone(),
-        config: Health { interval_ms: number(5), timeout_ms: number(1_000) },
+        config: Health {
+            interval_ms: number(5),
+            timeout_ms: number(1_000),
+            outage_ms: number(outage_ms),
+        },
         breaker: Arc::new(OnceLock::from(breaker.clone())),
     };
     let shutdown = CancellationToken::new();
@@ -78,7 +82,10 @@ async fn readiness_follows_database_and_schema() {
         apply(&session, "health_test", &APPLY, &SETS).await.expect("migrate again");
         becomes(&readiness, "schema", true, "complete").await;
         server.shutdown().await;
+        let gone = Instant::now();
         becomes(&readiness, "database", false, "").await;
+        let after = gone.elapsed();
+        assert!(after >= Duration::from_millis(outage_ms) / 2, "unready after {after:?} already");
         shutdown.cancel();
     };
     let (watched, ()) = tokio::join!(watch(watched, shutdown.clone()), looks);

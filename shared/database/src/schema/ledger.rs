@@ -1,10 +1,14 @@
 //! The rows of `schema_migrations`: who works on a migration, and which are done.
 
+use std::sync::Arc;
+
 use anyhow::Context;
 use scylla::client::session::Session;
-use scylla::errors::{DbError, ExecutionError, RequestAttemptError};
+use scylla::errors::{DbError, ExecutionError, PrepareError, RequestAttemptError};
 use scylla::response::query_result::QueryResult;
+use scylla::statement::prepared::PreparedStatement;
 use scylla::statement::unprepared::Statement;
+use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use super::{Migration, MigrationId};
@@ -19,29 +23,60 @@ pub(super) struct Claim {
     pub(super) fingerprint: i64,
 }
 
-/// Crate and number of every migration that is done; empty when there is no ledger yet.
-pub(super) async fn applied(session: &Session) -> anyhow::Result<Vec<(String, u32)>> {
-    let result =
-        session.query_unpaged("SELECT crate_name, number, done FROM schema_migrations", ()).await;
-    let rows = match result {
-        Ok(rows) => rows.into_rows_result()?,
-        Err(error) if table_is_missing(&error) => return Ok(Vec::new()),
-        Err(error) => return Err(error).context("read schema_migrations"),
-    };
-    let mut done = Vec::new();
-    for row in rows.rows::<(String, i32, Option<bool>)>()? {
-        let (crate_name, number, is_done) = row.context("decode schema_migrations")?;
-        if is_done == Some(true) {
-            done.push((crate_name, u32::try_from(number).context("number of a migration")?));
-        }
+/// Reads which migrations of some crates are done. By their keys, never by a scan: a scan waits for every replica of
+/// every range, so that one dead node would hold up all who look.
+#[derive(Debug, Clone)]
+pub(super) struct DoneReader {
+    session: Arc<Session>,
+    crate_names: Vec<&'static str>,
+    statement: Arc<OnceCell<PreparedStatement>>,
+}
+
+impl DoneReader {
+    pub(super) fn new(session: Arc<Session>, crate_names: Vec<&'static str>) -> Self {
+        Self { session, crate_names, statement: Arc::default() }
     }
-    Ok(done)
+
+    /// Crate and number of every migration that is done; empty when there is no ledger yet.
+    pub(super) async fn read(&self) -> anyhow::Result<Vec<(String, u32)>> {
+        let rows = match self.ask().await {
+            Ok(rows) => rows.into_rows_result()?,
+            Err(error) if table_is_missing(&error) => return Ok(Vec::new()),
+            Err(error) => return Err(error).context("read schema_migrations"),
+        };
+        let mut done = Vec::new();
+        for row in rows.rows::<(String, i32, Option<bool>)>()? {
+            let (crate_name, number, is_done) = row.context("decode schema_migrations")?;
+            if is_done == Some(true) {
+                done.push((crate_name, u32::try_from(number).context("number of a migration")?));
+            }
+        }
+        Ok(done)
+    }
+
+    async fn ask(&self) -> Result<QueryResult, ExecutionError> {
+        let statement = self.statement.get_or_try_init(|| self.prepare()).await?;
+        self.session.execute_unpaged(statement, (&self.crate_names,)).await
+    }
+
+    async fn prepare(&self) -> Result<PreparedStatement, PrepareError> {
+        let text = "SELECT crate_name, number, done FROM schema_migrations WHERE crate_name IN ?";
+        let mut statement = self.session.prepare(text).await?;
+        statement.set_is_idempotent(true);
+        Ok(statement)
+    }
 }
 
 fn table_is_missing(error: &ExecutionError) -> bool {
+    let (ExecutionError::LastAttemptError(attempt)
+    | ExecutionError::PrepareError(PrepareError::AllAttemptsFailed { first_attempt: attempt })) =
+        error
+    else {
+        return false;
+    };
     matches!(
-        error,
-        ExecutionError::LastAttemptError(RequestAttemptError::DbError(DbError::Invalid, message))
+        attempt,
+        RequestAttemptError::DbError(DbError::Invalid, message)
             if message.contains("unconfigured table")
     )
 }

@@ -73,6 +73,10 @@ fn outcomes(applied: &Applied) -> Vec<(String, Outcome)> {
     applied.migrations.iter().map(|(id, outcome)| (id.to_string(), *outcome)).collect()
 }
 
+async fn pending(session: &Arc<Session>) -> Vec<MigrationId> {
+    PendingReader::new(Arc::clone(session), &SETS).pending().await.expect("pending")
+}
+
 fn names(ids: &[MigrationId]) -> Vec<String> {
     ids.iter().map(MigrationId::to_string).collect()
 }
@@ -96,18 +100,18 @@ async fn a_second_migration_changes_nothing() {
 async fn what_is_pending_is_named() {
     let database = Database::start().await;
     database.migrate(&[]).await.expect("keyspace only");
-    let session = database.session().await;
+    let session = Arc::new(database.session().await);
     crate::session::use_keyspace(&session, &database.config.keyspace).await.expect("keyspace");
     let all = ["first/1 orders", "first/2 more", "second/1 late"];
-    assert_eq!(names(&pending(&session, &SETS).await.expect("pending")), all);
+    assert_eq!(names(&pending(&session).await), all);
 
     database.migrate(&SETS[..1]).await.expect("the first set");
-    assert_eq!(names(&pending(&session, &SETS).await.expect("pending")), ["second/1 late"]);
+    assert_eq!(names(&pending(&session).await), ["second/1 late"]);
     session
         .query_unpaged("DROP TABLE schema_migrations", ())
         .await
         .expect("as if it had never been migrated");
-    assert_eq!(names(&pending(&session, &SETS).await.expect("pending")), all);
+    assert_eq!(names(&pending(&session).await), all);
 }
 
 #[tokio::test]
@@ -178,7 +182,8 @@ async fn a_worker_waits_for_keyspace_and_tables_and_says_so() {
     let worker = async {
         let session = connect_when_up(&database.config, &readiness, &shutdown).await?;
         let backoff = Backoff::new(BackoffConfig { initial_ms: 5, max_ms: 20 });
-        wait(&session, &SETS, backoff, &readiness, &shutdown).await
+        let migrations = PendingReader::new(Arc::clone(&session), &SETS);
+        wait(&session, &migrations, backoff, &readiness, &shutdown).await
     };
     let operator = async {
         awaits(&readiness, "database", "keyspace event_platform does not exist").await;

@@ -1,9 +1,14 @@
 //! Who is let in, against the embedded engine, and what is said to those who are not.
 
+use std::net::SocketAddr;
 use std::path::Path;
 
 use crate::certificates::{Authority, Folder};
 use embedded_scylla::server::{SecurityConfig, Server, ServerConfig, TlsFiles};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::*;
 
@@ -284,4 +289,43 @@ fn each_shard_has_its_connections_through_its_port_as_configured() {
     assert!(builder.config.disallow_shard_aware_port);
     let by_default = ScyllaConfig::at("127.0.0.1:9042").connections();
     assert!(!by_default.config.disallow_shard_aware_port);
+}
+
+/// Passes connections on to the engine until `hung`; from then on they stay open and nothing passes.
+async fn pass_on(listener: TcpListener, engine: SocketAddr, hung: CancellationToken) {
+    let mut passing = JoinSet::new();
+    loop {
+        let (mut client, _) = listener.accept().await.expect("a connection");
+        let hung = hung.clone();
+        passing.spawn(async move {
+            let mut engine = TcpStream::connect(engine).await.expect("the engine listens");
+            tokio::select! {
+                _ = copy_bidirectional(&mut client, &mut engine) => {}
+                () = hung.cancelled() => std::future::pending().await,
+            }
+        });
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_hangs_is_noticed_long_before_a_request_times_out() {
+    let folder = tempfile::tempdir().expect("temporary directory");
+    let server = Server::start(ServerConfig::ephemeral(folder.path())).await.expect("started");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let config = ScyllaConfig {
+        keepalive_interval_ms: 1_100,
+        keepalive_timeout_ms: 1_100,
+        request_timeout_ms: 60_000,
+        ..ScyllaConfig::at(listener.local_addr().expect("bound").to_string())
+    };
+    let hung = CancellationToken::new();
+    let mut node = JoinSet::new();
+    node.spawn(pass_on(listener, server.address(), hung.clone()));
+    let session = config.connect().await.expect("connect");
+    assert_usable(&session).await;
+    hung.cancel();
+    let asked = Instant::now();
+    let answer = session.query_unpaged("SELECT key FROM system.local", ()).await;
+    let error = answer.expect_err("nobody answers");
+    assert!(asked.elapsed() < Duration::from_secs(10), "{error} after {:?}", asked.elapsed());
 }

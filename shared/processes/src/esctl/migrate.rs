@@ -1,10 +1,11 @@
 //! `esctl migrate`: keyspace, settings, and every crate's tables. A second call changes nothing.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use application::Application;
-use database::schema::{self, Outcome};
+use database::schema::{self, Outcome, PendingReader};
 use runtime::Backoff;
 use scylla::client::session::Session;
 use serde::Serialize;
@@ -58,7 +59,7 @@ pub(crate) async fn run(
     output::rows(format, &lines, &COLUMNS)
 }
 
-async fn connect_within(settings: &Settings, wait: Duration) -> anyhow::Result<Session> {
+async fn connect_within(settings: &Settings, wait: Duration) -> anyhow::Result<Arc<Session>> {
     let deadline = Instant::now() + wait;
     let mut backoff = Backoff::new(settings.scylla.backoff());
     loop {
@@ -69,7 +70,7 @@ async fn connect_within(settings: &Settings, wait: Duration) -> anyhow::Result<S
                 }
                 tokio::time::sleep(backoff.next_pause()).await;
             }
-            result => return result,
+            result => return result.map(Arc::new),
         }
     }
 }
@@ -106,7 +107,7 @@ async fn apply(
 
 async fn dry_run(
     application: Application,
-    session: &Session,
+    session: &Arc<Session>,
     keyspace: &str,
 ) -> anyhow::Result<Vec<Line>> {
     let there = database::session::use_keyspace(session, keyspace).await?;
@@ -114,7 +115,7 @@ async fn dry_run(
         eprintln!("keyspace {keyspace} would be created");
     }
     let pending = if there {
-        schema::pending(session, &sets(application)).await?
+        PendingReader::new(Arc::clone(session), &sets(application)).pending().await?
     } else {
         schema::all(&sets(application))
     };

@@ -117,6 +117,8 @@ pub struct Health {
     pub interval_ms: NonZeroU64,
     /// How long such a look may take.
     pub timeout_ms: NonZeroU64,
+    /// How long the database may give no answer until `/readyz` says so: one node that is lost is no outage.
+    pub outage_ms: NonZeroU64,
 }
 
 /// A value that is neither logged nor printed. Serialized it is a row of stars.
