@@ -38,6 +38,7 @@ mod startup;
 mod supervision;
 mod supply_chain;
 mod traces;
+mod upgrade;
 mod verify;
 mod zoo;
 mod zoo_scripts;

@@ -1,8 +1,10 @@
 //! A client that remembers what it was told about each command.
 
+use crate::names::COMMAND_API;
 use dev_stack::demo::{create_order, items};
 use hyper::{Method, StatusCode};
 use local_stack::http::{Answer, HttpClient};
+use local_stack::{Process, Stack};
 use serde_json::{Value, json};
 use std::time::Duration;
 use uuid::Uuid;
@@ -45,8 +47,14 @@ const SETTLE_ATTEMPTS: u32 = 120;
 const SETTLE_PAUSE: Duration = Duration::from_millis(250);
 
 impl Client {
-    pub(crate) fn new(commands: String, queries: String) -> Self {
-        Self { http: HttpClient::default(), commands, queries }
+    /// Talks to this replica of `command-api`, counted from 0.
+    pub fn of(stack: &Stack, replica: usize) -> Self {
+        let addresses = stack.addresses();
+        Self {
+            http: HttpClient::default(),
+            commands: addresses.url(Process::Worker(COMMAND_API, replica)),
+            queries: addresses.query_url(),
+        }
     }
 
     /// Sends a command once.

@@ -144,9 +144,7 @@ impl World {
 
     /// A client of replica `index` of `command-api`.
     pub fn client(&self, index: usize) -> Client {
-        let addresses = self.stack.addresses();
-        let commands = addresses.url(Process::Worker(COMMAND_API, index));
-        Client::new(commands, addresses.query_url())
+        Client::of(&self.stack, index)
     }
 
     /// A session with the database itself.
