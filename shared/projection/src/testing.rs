@@ -4,12 +4,21 @@
 //! ```text
 //! let rows = tables_of(&writes(&Accounts, &life)).seen();
 //! ```
+//!
+//! [`golden`] holds the rows that every event leaves to files.
 
 use crate::projection::Projection;
+use crate::read_model::ReadModels;
 use crate::row::{RowWrite, RowWriteKind, WriteTimes};
-use kernel::{EventEnvelope, Version};
+use kernel::testing::{AGGREGATE_ID, NOW};
+use kernel::{
+    Aggregates, CommitPlace, EventEnvelope, EventKind, EventMetadata, RecordedEvent, Timestamp,
+    Version,
+};
 use scylla::value::CqlValue;
 use std::collections::BTreeMap;
+use std::path::Path;
+use uuid::Uuid;
 
 /// Table and full primary key, as text: values of a key have no order of their own here.
 pub type RowKey = (&'static str, String);
@@ -104,4 +113,53 @@ pub fn tables_of<'a>(writes: impl IntoIterator<Item = &'a (RowWrite, Version)>) 
         tables.write(write, *version);
     }
     tables
+}
+
+/// Holds what every projection makes of every sample of an event, next after the first one of its aggregate, to a file
+/// in `folder`: `<projection>.v<code version>/<event>.v<schema version>.txt`. With `BLESS` set, missing files are added.
+///
+/// # Panics
+///
+/// If a file is missing, or the rows are others: a change of the rows is a new [`Projection::CODE_VERSION`].
+pub fn golden(aggregates: Aggregates, models: ReadModels, folder: &Path) {
+    for model in models.iter() {
+        let known = aggregates.get(model.aggregate_type).expect("a registered aggregate");
+        let samples = known.samples().expect("a sample can be stored");
+        let folder = folder.join(format!("{}.v{}", model.name, model.code_version));
+        for (place, sample) in samples.iter().enumerate() {
+            let first = samples.first().filter(|_| place > 0);
+            let life = first.into_iter().chain([sample]).zip(1..).map(|(sample, version)| {
+                recorded(known.name, version, sample.kind, sample.data.clone())
+            });
+            let life: Vec<_> = life.collect();
+            let rows = model.history(&life).unwrap_or_else(|error| {
+                panic!("{} does not fold {}: {error:?}", model.name, sample.kind.name)
+            });
+            let file = format!("{}.v{}.txt", sample.kind.name, sample.kind.schema_version);
+            kernel::testing::golden::hold(&folder.join(file), &rows.to_string());
+        }
+    }
+}
+
+fn recorded(aggregate_type: &str, version: u64, kind: EventKind, payload: String) -> RecordedEvent {
+    let second = i64::try_from(version).expect("one of the first versions");
+    RecordedEvent {
+        event_id: Uuid::from_u128(version.into()),
+        aggregate_id: AGGREGATE_ID,
+        aggregate_type: aggregate_type.to_owned(),
+        version: Version(version),
+        event_type: kind.name.to_owned(),
+        schema_version: kind.schema_version,
+        recorded_at: Timestamp(NOW.0 + second * 1_000),
+        metadata: EventMetadata {
+            command_id: Uuid::nil(),
+            fingerprint: String::new(),
+            causation_id: Uuid::nil(),
+            correlation_id: Uuid::nil(),
+            actor: None,
+            trace_parent: None,
+            commit: CommitPlace { index: 0, count: 1 },
+        },
+        payload,
+    }
 }

@@ -27,18 +27,28 @@ pub fn check(aggregates: Aggregates, folder: &Path) {
         for sample in &samples {
             let (name, now) = (file_name(sample.kind), file_of(sample));
             let path = folder.join(&name);
-            if std::env::var_os("BLESS").is_some() && !path.exists() {
-                fs::create_dir_all(&folder).expect("the folder of samples can be made");
-                fs::write(&path, &now).expect("a sample can be written");
-            }
-            let before = fs::read_to_string(&path).unwrap_or_else(|error| {
-                panic!("{}: {error}; `cargo bless` adds the sample", path.display())
-            });
-            assert_eq!(before, now, "{} is not written as before", path.display());
+            hold(&path, &now);
             current.insert(name, sample);
         }
         old_files_are_read(known, &folder, &current);
     }
+}
+
+/// Holds a text to its file. With `BLESS` set, a missing file is added.
+///
+/// # Panics
+///
+/// If the file is missing or has another text. The message names it.
+pub fn hold(path: &Path, now: &str) {
+    if std::env::var_os("BLESS").is_some() && !path.exists() {
+        let folder = path.parent().expect("a file in a folder");
+        fs::create_dir_all(folder).expect("the folder of samples can be made");
+        fs::write(path, now).expect("a sample can be written");
+    }
+    let before = fs::read_to_string(path).unwrap_or_else(|error| {
+        panic!("{}: {error}; `cargo bless` adds the sample", path.display())
+    });
+    assert_eq!(before, now, "{} is not written as before", path.display());
 }
 
 /// An error with its causes.

@@ -6,6 +6,7 @@ use crate::row::{RowWrite, RowWriteKind};
 use kernel::codec::{CodecError, decode_recorded};
 use kernel::{RecordedEvent, Version};
 use std::collections::BTreeSet;
+use std::fmt;
 
 /// Why events cannot be folded.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +23,24 @@ enum UnfoldableCause {
     Decode(CodecError),
     #[error(transparent)]
     Fold(FoldError),
+}
+
+/// The rows as they are after the last event, a column a line.
+impl fmt::Display for History {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for RowHistory { key, states } in &self.rows {
+            writeln!(f, "{} {key}", key.table)?;
+            match states.last().and_then(|(_, columns)| columns.as_ref()) {
+                None => writeln!(f, "  is gone")?,
+                Some(columns) => {
+                    for (name, value) in columns {
+                        writeln!(f, "  {name} = {}", shown(value))?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What the rows of an aggregate are after each of its events: all of them, from version 1 on.

@@ -48,9 +48,7 @@ impl Database {
     /// Every row of every read model.
     pub(super) async fn dump_all(&self) -> Vec<String> {
         let mut all = Vec::new();
-        let tables =
-            ["order_read_model", "orders_by_customer", "orders_by_status", "customer_read_model"];
-        for table in tables {
+        for table in READ_MODELS.iter().flat_map(|model| model.tables).map(|table| table.name) {
             let rows = self.dump(table).await;
             all.extend(rows.into_iter().map(|row| format!("{table}: {row}")));
         }
