@@ -1,6 +1,8 @@
 use super::*;
+use crate::replay;
 use crate::value::{Country, Email, Phone, Text};
 use kernel::testing::{NOW, given};
+use proptest::prelude::*;
 
 const HOME: Uuid = Uuid::from_u128(10);
 const WORK: Uuid = Uuid::from_u128(11);
@@ -245,4 +247,39 @@ fn deactivation_is_final() {
             .when(command)
             .then_refused(CustomerError::Deactivated);
     }
+}
+
+/// Any command, with few different values.
+fn any_command() -> impl Strategy<Value = CustomerCommand> {
+    let profile = || replay::text().prop_map(|name| Profile { name, phone: None });
+    let email = || {
+        prop::sample::select(vec!["a@b.c", "d@e.f"])
+            .prop_map(|address| Email::new(address).unwrap())
+    };
+    let id = || (0_u128..3).prop_map(Uuid::from_u128);
+    let address = (replay::text(), replay::text(), prop::option::of(replay::text())).prop_map(
+        |(street, city, code)| Address {
+            street,
+            city,
+            postal_code: code,
+            country: Country::new("JP").unwrap(),
+        },
+    );
+    prop_oneof![
+        (profile(), email())
+            .prop_map(|(profile, email)| CustomerCommand::Register { profile, email }),
+        profile().prop_map(|profile| CustomerCommand::UpdateProfile { profile }),
+        email().prop_map(|email| CustomerCommand::ChangeEmail { email }),
+        (id(), address)
+            .prop_map(|(address_id, address)| CustomerCommand::AddAddress { address_id, address }),
+        id().prop_map(|address_id| CustomerCommand::RemoveAddress { address_id }),
+        replay::text().prop_map(|reason| CustomerCommand::Suspend { reason }),
+        Just(CustomerCommand::Reactivate),
+        replay::text().prop_map(|reason| CustomerCommand::Deactivate { reason }),
+    ]
+}
+
+#[test]
+fn a_customer_is_what_their_stored_events_say() {
+    replay::check::<Customer>(any_command());
 }

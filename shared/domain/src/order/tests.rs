@@ -1,6 +1,8 @@
 use super::*;
+use crate::replay;
 use crate::value::{Amount, Currency, Item, Quantity, Text};
 use kernel::testing::{NOW, given};
+use proptest::prelude::*;
 use uuid::Uuid;
 
 const CUSTOMER: Uuid = Uuid::from_u128(7);
@@ -220,4 +222,36 @@ fn a_status_is_found_by_its_name() {
         assert_eq!(OrderStatus::parse(status.as_str()), Some(status));
     }
     assert_eq!(OrderStatus::parse("Created"), None);
+}
+
+fn any_items() -> impl Strategy<Value = Items> {
+    let item =
+        (replay::text(), 1_i64..4, 0_i64..100).prop_map(|(product_id, quantity, price)| Item {
+            product_id,
+            quantity: Quantity::new(quantity).unwrap(),
+            unit_price: Amount::from_minor(price).unwrap(),
+        });
+    prop::collection::vec(item, 1..3).prop_map(|items| Items::new(items).unwrap())
+}
+
+/// Any command, with few different values.
+fn any_command() -> impl Strategy<Value = OrderCommand> {
+    prop_oneof![
+        any_items().prop_map(|items| OrderCommand::Create {
+            customer_id: Uuid::nil(),
+            currency: Currency::new("JPY").unwrap(),
+            items,
+        }),
+        any_items().prop_map(|items| OrderCommand::UpdateItems { items }),
+        Just(OrderCommand::Confirm),
+        (replay::text(), replay::text())
+            .prop_map(|(carrier, number)| OrderCommand::Ship { carrier, tracking_number: number }),
+        replay::text().prop_map(|signature| OrderCommand::Deliver { signature }),
+        replay::text().prop_map(|reason| OrderCommand::Cancel { reason }),
+    ]
+}
+
+#[test]
+fn an_order_is_what_its_stored_events_say() {
+    replay::check::<Order>(any_command());
 }
