@@ -185,6 +185,50 @@ fn no_shipped_crate_knows_of_seeded_defects() -> std::io::Result<()> {
     Ok(())
 }
 
+/// A module that no file names is not compiled, and statements that none includes are not executed: without a word.
+#[test]
+fn every_source_file_is_named_by_another_of_its_crate() -> std::io::Result<()> {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace is above");
+    let mut files = Vec::new();
+    for folder in SHIPPED {
+        list(&workspace.join(folder), &mut files)?;
+    }
+    let named_in = |sources: &[PathBuf], words: &str| {
+        let mut texts = sources.iter().filter_map(|source| std::fs::read_to_string(source).ok());
+        texts.any(|text| text.contains(words))
+    };
+    let mut left_out = Vec::new();
+    for file in &files {
+        let folder = file.parent().expect("a file is in a folder");
+        let (Some(name), Some(extension)) = (file.file_stem(), file.extension()) else { continue };
+        let in_src = file.components().any(|part| part.as_os_str() == "src");
+        let is_named = match extension.to_str() {
+            Some("rs") if in_src && name != "lib" && name != "main" => {
+                // `order/mod.rs` is named where `order.rs` would be.
+                let place = if name == "mod" { folder.to_owned() } else { folder.join(name) };
+                let above = place.parent().expect("a module is in a folder");
+                let name = place.file_name().expect("a module has a name").to_string_lossy();
+                let sources = ["mod.rs", "lib.rs", "main.rs"].map(|source| above.join(source));
+                let sources = [&sources[..], &[above.with_extension("rs")]].concat();
+                let names = [format!("mod {name};"), format!("/{name}.rs\"]")];
+                names.iter().any(|name| named_in(&sources, name))
+            }
+            Some("cql") if in_src || folder.ends_with("cql") => {
+                let root = file.ancestors().find(|above| above.join("Cargo.toml").exists());
+                let mut sources = Vec::new();
+                list(&root.expect("a file is in a crate").join("src"), &mut sources)?;
+                named_in(&sources, &format!("{}.cql\"", name.to_string_lossy()))
+            }
+            _ => true,
+        };
+        if !is_named {
+            left_out.push(file);
+        }
+    }
+    assert!(left_out.is_empty(), "nobody names {left_out:#?}");
+    Ok(())
+}
+
 /// Adds every file below a folder.
 fn list(folder: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
