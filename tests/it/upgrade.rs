@@ -1,7 +1,7 @@
-//! What a release before left behind: the programs of today go on with it.
+//! Today's programs go on with the data of an earlier release.
 //!
-//! `tests/releases/record` made the folders: a stack at work was killed, after its workers had stopped to handle
-//! anything. When they are opened here, their CDC log has expired.
+//! `tests/releases/record` made the folders: it paused the workers of a running stack, sent one more command, and killed
+//! everything. When a test opens the folder, the CDC log has expired.
 
 use anyhow::{Context, ensure};
 use dev_stack::demo::{doors, run};

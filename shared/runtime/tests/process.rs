@@ -103,7 +103,6 @@ async fn run(mut process: Process<Config>) -> anyhow::Result<()> {
             let mut start = 0;
             process.child("shaky", move |shutdown| {
                 start += 1;
-                let start = start;
                 async move {
                     assert!(start > 2 && !falls, "start {start} falls");
                     shutdown.cancelled().await;

@@ -146,7 +146,7 @@ impl LeaseStore for World {
         member: MemberId,
         _known: Option<Revision>,
     ) -> Result<Revision, SlotError> {
-        // A request that was sent is executed, even if nobody waits for its answer any more.
+        // The database executes a request that was sent, even if the caller stops waiting for the answer.
         let world = self.clone();
         let landing = self.in_flight.spawn(async move {
             world.network().await?;
