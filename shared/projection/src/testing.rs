@@ -10,15 +10,11 @@
 use crate::projection::Projection;
 use crate::read_model::ReadModels;
 use crate::row::{RowWrite, RowWriteKind, WriteTimes};
-use kernel::testing::{AGGREGATE_ID, NOW};
-use kernel::{
-    Aggregates, CommitPlace, EventEnvelope, EventKind, EventMetadata, RecordedEvent, Timestamp,
-    Version,
-};
+use kernel::testing::{AGGREGATE_ID, NOW, tally};
+use kernel::{Aggregates, EventEnvelope, EventKind, RecordedEvent, Timestamp, Version};
 use scylla::value::CqlValue;
 use std::collections::BTreeMap;
 use std::path::Path;
-use uuid::Uuid;
 
 /// Table and full primary key, as text: values of a key have no order of their own here.
 pub type RowKey = (&'static str, String);
@@ -144,22 +140,11 @@ pub fn golden(aggregates: Aggregates, models: ReadModels, folder: &Path) {
 fn recorded(aggregate_type: &str, version: u64, kind: EventKind, payload: String) -> RecordedEvent {
     let second = i64::try_from(version).expect("one of the first versions");
     RecordedEvent {
-        event_id: Uuid::from_u128(version.into()),
-        aggregate_id: AGGREGATE_ID,
         aggregate_type: aggregate_type.to_owned(),
-        version: Version(version),
         event_type: kind.name.to_owned(),
         schema_version: kind.schema_version,
         recorded_at: Timestamp(NOW.0 + second * 1_000),
-        metadata: EventMetadata {
-            command_id: Uuid::nil(),
-            fingerprint: String::new(),
-            causation_id: Uuid::nil(),
-            correlation_id: Uuid::nil(),
-            actor: None,
-            trace_parent: None,
-            commit: CommitPlace { index: 0, count: 1 },
-        },
         payload,
+        ..tally::event(AGGREGATE_ID, version)
     }
 }

@@ -5,7 +5,8 @@ use super::{Counts, Faults, SAFETY, SLOTS, Treatment};
 use crate::log_time::{LogTime, micros};
 use crate::reading::generation::{StreamRange, token_of};
 use crate::source::{CatchUpRow, Checkpoint, Cursor};
-use kernel::{CommitPlace, EventMetadata, RecordedEvent, Timestamp, Version};
+use kernel::testing::tally;
+use kernel::{RecordedEvent, Timestamp, Version};
 use leases::{MemberId, Revision, Slot, SlotState};
 use scylla_cdc::cdc_types::StreamID;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -163,21 +164,9 @@ fn is_left_to_the_scan(stamp: LogTime, row: &CatchUpRow) -> bool {
 pub(super) fn event(aggregate_id: Uuid, version: u64, recorded_at: Timestamp) -> RecordedEvent {
     RecordedEvent {
         event_id: Uuid::from_u128(aggregate_id.as_u128() ^ u128::from(version)),
-        aggregate_id,
-        aggregate_type: "tally".to_owned(),
-        version: Version(version),
         event_type: "OrderCreated".to_owned(),
-        schema_version: 1,
         recorded_at,
-        metadata: EventMetadata {
-            command_id: Uuid::nil(),
-            fingerprint: String::new(),
-            causation_id: Uuid::nil(),
-            correlation_id: Uuid::nil(),
-            actor: None,
-            trace_parent: None,
-            commit: CommitPlace { index: 0, count: 1 },
-        },
         payload: "{}".to_owned(),
+        ..tally::event(aggregate_id, version)
     }
 }
